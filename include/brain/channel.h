@@ -1,0 +1,133 @@
+/* channel: one distribution connection without its socket: handshake, then frames, control
+ * messages, and the manners of an Erlang node.
+ *
+ * Bytes in, bytes out, time as an argument. Everything that a peer expects of any OTP node is
+ * answered here (cnode/dist/citizen.c): ticks, `net_adm:ping`, monitors, links, unlink, spawn
+ * requests, `rex`, `sys` messages, `io_request`. What is meant for the registered process goes up
+ * to on_message. Nobody ever hangs on us: what is not served is refused at once.
+ *
+ * Several live channels may have the same peer name (PHP workers): channels are told apart by
+ * themselves, never by name. */
+#ifndef BRAIN_CHANNEL_H
+#define BRAIN_CHANNEL_H
+
+#include <sys/uio.h>
+
+#include "brain/control.h"
+#include "brain/frame.h"
+#include "brain/handshake.h"
+#include "brain/metrics.h"
+#include "brain/outbox.h"
+
+/* X(field, kind, help) */
+#define CHANNEL_METRICS(X)                                                                         \
+    X(handshakes_done, COUNTER, "handshakes completed")                                            \
+    X(refused_cookie, COUNTER, "handshakes refused: wrong cookie or digest")                       \
+    X(refused_flags, COUNTER, "handshakes refused: required flags missing")                        \
+    X(refused_handshake, COUNTER, "handshakes refused: malformed or rejected by the peer")         \
+    X(handshake_timeouts, COUNTER, "handshakes not finished by their deadline")                    \
+    X(protocol_errors, COUNTER, "connections closed for broken framing or control messages")       \
+    X(limit_errors, COUNTER, "connections closed for passing a receive limit")                     \
+    X(slow_readers, COUNTER, "connections closed because their output queue passed its limit")     \
+    X(silent_peers, COUNTER, "Erlang peers dropped after tick_timeout of silence")                 \
+    X(messages_received, COUNTER, "messages received for the registered name")                     \
+    X(messages_sent, COUNTER, "messages sent")                                                     \
+    X(messages_dropped, COUNTER, "messages to unknown names or pids")                              \
+    X(terms_refused, COUNTER, "messages refused because their term was malformed or over a limit") \
+    X(pings_answered, COUNTER, "net_adm:ping answered")                                            \
+    X(requests_refused, COUNTER, "spawn, rex, sys and io requests refused")                        \
+    X(monitors, GAUGE, "monitors and links held by peers on our processes")
+
+struct channel_metrics {
+    METRICS_FIELDS(CHANNEL_METRICS)
+};
+void channel_metrics_register(
+    struct metrics_registry *registry, const struct channel_metrics *metrics);
+
+/* What all channels of one node share; outlives them. */
+struct channel_node {
+    struct slice name; /* name@host */
+    struct slice cookie;
+    struct slice registered_name; /* "brain" */
+    uint64_t flags;               /* DFLAGS_OFFERED */
+    uint32_t creation;            /* from epmd; may change only while there are no channels */
+    uint32_t next_dynamic_name;
+    /* limits */
+    struct frame_limits receive;
+    struct outbox_limits send;
+    uint32_t monitors;             /* monitors and links of one channel */
+    uint32_t handshake_timeout_ms; /* one absolute deadline for the whole handshake */
+    uint32_t tick_interval_ms;     /* 15000; send a tick when nothing was sent for so long */
+    uint32_t tick_timeout_ms;      /* 75000; drop an Erlang peer after so long without a byte */
+    struct channel_metrics metrics;
+};
+
+/* Our one pid: registered process. Every field but the creation is constant. */
+enum { CHANNEL_PID_ID = 1, CHANNEL_PID_SERIAL = 0 };
+
+struct channel; /* opaque: cnode/dist/channel.c */
+
+/* A message for the registered process. Valid only during the call. */
+struct channel_message {
+    struct slice payload;          /* one term, without version byte */
+    struct block *block;           /* holds payload; NULL: copy what you keep */
+    const struct etf_marks *marks; /* NULL: payload is not checked yet, read it with limits */
+    int payload_error;             /* 0, or why the payload as a whole is not acceptable; its
+                                      beginning may still be read to find whom to refuse */
+    struct slice from;             /* sender's pid term; empty: not known */
+};
+
+struct channel_events {
+    void *context;
+    void (*on_up)(void *context, struct channel *channel);
+    void (*on_message)(
+        void *context, struct channel *channel, const struct channel_message *message);
+};
+
+/* role HANDSHAKE_INITIATOR: `peer` is the dialled node. `challenge`: 32 fresh random bits. NULL: no
+ * memory. */
+struct channel *channel_create(struct channel_node *node, enum handshake_role role,
+    struct slice peer, uint32_t challenge, uint64_t now_ms, struct channel_events events);
+/* Answers nothing more; forgets everything of the peer. */
+void channel_destroy(struct channel *channel);
+
+bool channel_is_up(const struct channel *channel);
+struct slice channel_peer(const struct channel *channel); /* name; empty before the handshake */
+/* Did the peer offer no more than ei does? Then it ticks only when it feels like it. */
+bool channel_peer_is_simple(const struct channel *channel);
+
+/* As frame_reader_area. */
+bool channel_area(struct channel *channel, uint8_t **area, size_t *size);
+/* Feeds bytes read at `now_ms`. Returns 0, 1 (call again with no bytes in the next turn, see
+ * frame_reader_feed), or an error: flush what is queued as far as the socket takes it at once, and
+ * close. The reason has been counted. */
+int channel_feed(struct channel *channel, struct slice bytes, uint64_t now_ms);
+/* Call about once a second: deadline of the handshake, ticks, silence, output limit. Same errors.
+ */
+int channel_clock(struct channel *channel, uint64_t now_ms);
+/* One sentence on the last error: who, what, the first bytes. Valid until channel_destroy. */
+const char *channel_error(struct channel *channel);
+
+/* ---- sending --------------------------------------------------------------------------------
+ *
+ *     struct buffer *out = channel_send_begin(channel, to, alias);
+ *     etf_write_...(out, ...);
+ *     channel_send_commit(channel, tail);
+ *
+ * `to`: pid term. `alias`: reference term from a call's tag, or empty; used when the peer
+ * negotiated ALIAS, so that an answer that comes too late is dropped there. Returns NULL when the
+ * channel is not up. `tail` as in outbox_commit. BRAIN_ETOOBIG: the output limit is passed; the
+ * next channel_clock or channel_feed returns it too. */
+struct buffer *channel_send_begin(struct channel *channel, struct slice to, struct slice alias);
+int channel_send_commit(struct channel *channel, const struct value *tail);
+void channel_send_abort(struct channel *channel);
+
+/* Tells every process that monitors or links to ours that it is gone ('DOWN' shutdown). */
+void channel_say_goodbye(struct channel *channel);
+
+/* As outbox_vector and outbox_sent; `now_ms` is when the bytes left. */
+size_t channel_output(struct channel *channel, struct iovec *vector, size_t limit);
+void channel_sent(struct channel *channel, size_t size, uint64_t now_ms);
+uint64_t channel_queued(const struct channel *channel);
+
+#endif

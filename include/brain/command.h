@@ -1,0 +1,90 @@
+/* command: a request as a struct, and the answer to it.
+ *
+ * Parses the plain tuples and the calls of docs/protocol.md, and writes answers. Pure: knows terms,
+ * not connections and not objects. */
+#ifndef BRAIN_COMMAND_H
+#define BRAIN_COMMAND_H
+
+#include "brain/etf.h"
+#include "brain/metrics.h"
+
+enum command_operation {
+    COMMAND_GET,
+    COMMAND_SET,
+    COMMAND_PERSIST,
+    COMMAND_DELETE,
+    COMMAND_INFO,
+    COMMAND_OWNER,
+    COMMAND_SHUTDOWN,
+};
+
+/* How the asker wants to hear of it. */
+enum reply_form {
+    REPLY_NONE,     /* a plain message, a cast: nothing is ever sent */
+    REPLY_UNTAGGED, /* plain g: {ok, V} or ko; errors are not sent (the asker's timeout is the
+                       error) */
+    REPLY_TAGGED,   /* {Tag, Answer} */
+    REPLY_CALL,     /* {Tag, Answer} of gen_server:call; by alias when the tag carries one */
+};
+
+/* Where an answer goes. Terms are raw, borrowed from the message. */
+struct reply_to {
+    enum reply_form form;
+    struct slice pid;
+    struct slice tag;   /* REPLY_TAGGED and REPLY_CALL */
+    struct slice alias; /* the reference of [alias|Ref] or [[alias|Ref]|_]; else empty */
+};
+
+struct command {
+    enum command_operation operation;
+    bool consistent; /* get: Consistency; true unless said otherwise */
+    uint8_t id[ID_LIMIT];
+    size_t id_size;
+    struct slice value; /* set: the raw term, borrowed from the message */
+    struct reply_to reply;
+};
+
+/* Parses one message. `marks` as in etf_reader, NULL when the payload is not checked yet;
+ * `payload_error`: not 0 when the payload is known to be unacceptable as a whole (it is then only
+ * read to find whom to refuse, and is the error returned).
+ *
+ * Returns 0, or BRAIN_EREQUEST (unknown tuple, strange consistency, bad pid or options),
+ * BRAIN_EBADID, BRAIN_ETERM, BRAIN_EDEPTH, BRAIN_EELEMENTS. On an error command->reply is still
+ * valid: its form says whether and where {error, Reason} is to be sent (REPLY_NONE when nobody can
+ * be told). */
+int command_parse(struct command *command, struct slice payload, const struct etf_marks *marks,
+    struct etf_limits limits, int payload_error);
+
+/* A heap copy of `reply`, with its terms, for an answer that comes later; heap_release frees it. */
+struct reply_to *reply_to_keep(const struct reply_to *reply);
+
+enum reply_kind {
+    REPLY_KIND_OK,    /* ok */
+    REPLY_KIND_VALUE, /* {ok, Value}: the value's bytes are appended by the caller, last */
+    REPLY_KIND_KO,    /* ko */
+    REPLY_KIND_ERROR, /* {error, Reason} */
+    REPLY_KIND_TERM,  /* a term of our own (info, owner), appended by the caller, last */
+};
+
+/* Is anything sent for this kind in this form? */
+bool reply_is_sent(enum reply_form form, enum reply_kind kind);
+/* Appends the answer up to (without) the value or term. `error`: for REPLY_KIND_ERROR. */
+void reply_write(struct buffer *out, const struct reply_to *reply, enum reply_kind kind, int error);
+
+#define COMMAND_METRICS(X)                                                                         \
+    X(gets, COUNTER, "get requests")                                                               \
+    X(sets, COUNTER, "set requests")                                                               \
+    X(persists, COUNTER, "persist requests")                                                       \
+    X(deletes, COUNTER, "delete requests")                                                         \
+    X(refused_requests, COUNTER, "unknown or malformed requests")                                  \
+    X(refused_ids, COUNTER, "requests with a bad id")                                              \
+    X(refused_terms, COUNTER, "requests with a term that is malformed or over a limit")            \
+    X(refused_sizes, COUNTER, "values larger than max_object_bytes")                               \
+    X(refused_shutdown, COUNTER, "writes refused while shutting down")                             \
+    X(timeouts, COUNTER, "requests that waited longer than server_exec_timeout")
+
+struct command_metrics {
+    METRICS_FIELDS(COMMAND_METRICS)
+};
+
+#endif

@@ -1,0 +1,95 @@
+/* config: every option of brain-server, read from a file of `key = value` lines (libconfuse), from
+ * --set key=value, and checked. config/brain_node.conf is the manual of all of them.
+ *
+ * Every refusal is one sentence with file and line: `brain-server: config/brain_node.conf:14:
+ * key_ttl: "6o000" is not a number of milliseconds`. */
+#ifndef BRAIN_CONFIG_H
+#define BRAIN_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* X(kind, name, default as text, unit or meaning) - the one list of options. kind: STRING, BOOL,
+ * NUMBER (non-negative, fits int64; min and max in the check table of config.c), LIST. */
+#define CONFIG_OPTIONS(X)                                                                          \
+    X(STRING, node, "brain@localhost", "name@host of this Erlang node")                            \
+    X(STRING, registered_name, "brain", "the name clients send to")                                \
+    X(STRING, listen_address, "127.0.0.1", "address the node listens on")                          \
+    X(NUMBER, server_port, "0", "TCP port; 0: any free one, told by epmd")                         \
+    X(BOOL, epmd_enable, "true", "register with epmd; false needs server_port")                    \
+    X(BOOL, epmd_start, "true", "start epmd when none answers")                                    \
+    X(STRING, epmd_address, "127.0.0.1", "numeric address of this host's epmd")                    \
+    X(NUMBER, epmd_port, "4369", "its port; the environment's ERL_EPMD_PORT when not set")         \
+    X(LIST, connect_nodes, "{}", "Erlang nodes to connect to, and to reconnect to")                \
+    X(STRING, secret, "", "the cookie itself")                                                     \
+    X(STRING, secret_file, "", "file whose first line is the cookie")                              \
+    X(STRING, data_dir, "./data", "directory of the embedded warehouse")                           \
+    X(STRING, warehouse_manager, "local", "where idle objects go: local")                          \
+    X(NUMBER, local_map_size, "1073741824", "bytes, first size of the local warehouse's map")      \
+    X(NUMBER, key_ttl, "60000", "ms idle before a dump, and again before leaving RAM")             \
+    X(NUMBER, server_exec_timeout, "5000", "ms a request may wait")                                \
+    X(NUMBER, drain_timeout, "60000", "ms a stop may take to persist everything")                  \
+    X(NUMBER, dumps_parallel, "256", "dumps under way at once")                                    \
+    X(NUMBER, dumps_parallel_bytes, "67108864", "bytes of dumps under way at once")                \
+    X(NUMBER, dump_retry_min, "500", "ms before a failed dump is tried again, then doubling")      \
+    X(NUMBER, dump_retry_max, "60000", "ms at most between two tries")                             \
+    X(BOOL, manager_enable, "false", "be a member of a cluster")                                   \
+    X(STRING, log_mode, "production", "production or debug")                                       \
+    X(STRING, log_dir, "", "directory of log files; empty: standard error")                        \
+    X(STRING, log_file_name, "brain_log", "name of the log file")                                  \
+    X(NUMBER, log_max_size, "5000000", "bytes of one log file before it is rotated")               \
+    X(NUMBER, log_max_num_of_files, "10", "rotated log files kept")                                \
+    X(NUMBER, handshake_timeout, "7000", "ms for a whole handshake")                               \
+    X(NUMBER, tick_interval, "15000", "ms without sending before a tick is sent")                  \
+    X(NUMBER, tick_timeout, "75000", "ms of silence before an Erlang peer is dropped")             \
+    X(NUMBER, max_connections, "10000", "open connections")                                        \
+    X(NUMBER, max_pending_handshakes, "1000", "connections whose handshake is not finished")       \
+    X(NUMBER, max_frame_bytes, "134217728", "bytes of one frame")                                  \
+    X(NUMBER, max_object_bytes, "67108864", "bytes of one value in external form")                 \
+    X(NUMBER, max_term_depth, "4096", "containers within containers")                              \
+    X(NUMBER, max_term_elements, "67108864", "terms inside one term")                              \
+    X(NUMBER, max_fragment_sequences, "4096", "fragmented messages under way per connection")      \
+    X(NUMBER, max_receive_bytes, "536870912", "bytes of unfinished messages per connection")       \
+    X(NUMBER, max_output_bytes, "268435456", "bytes queued for one connection")                    \
+    X(NUMBER, max_monitors, "100000", "monitors and links per connection")                         \
+    X(NUMBER, max_buffers_bytes, "2147483648",                                                     \
+        "bytes of unfinished and unsent messages, all together")
+
+#define CONFIG_FIELD_STRING(name) char *name;
+#define CONFIG_FIELD_BOOL(name)   bool name;
+#define CONFIG_FIELD_NUMBER(name) uint64_t name;
+#define CONFIG_FIELD_LIST(name)                                                                    \
+    char **name;                                                                                   \
+    size_t name##_count;
+#define CONFIG_FIELD(kind, name, value, help) CONFIG_FIELD_##kind(name)
+
+struct config {
+    CONFIG_OPTIONS(CONFIG_FIELD)
+    char *source; /* path of the file that was read; NULL: none, defaults only */
+};
+
+enum { CONFIG_SENTENCE_LIMIT = 1024 };
+
+/* Fills `config` with: defaults; then `path`, or when NULL the first that exists of
+ * /etc/brain_node.conf, /etc/brain/brain_node.conf, etc/brain_node.conf; then `sets`
+ * ("key=value" each). Returns 0, or BRAIN_ECONFIG with one sentence. Release also after failure. */
+int config_load(struct config *config, const char *path, char *const *sets, size_t sets_count,
+    char sentence[CONFIG_SENTENCE_LIMIT]);
+/* The same from text in memory (fuzzing, tests); `name` stands for the file in sentences. */
+int config_parse(struct config *config, const char *name, const char *text,
+    char sentence[CONFIG_SENTENCE_LIMIT]);
+void config_release(struct config *config);
+
+/* Prints every option as a configuration file that reads back the same; the secret as "..." (a
+ * cookie is never printed). */
+void config_print(const struct config *config, FILE *out);
+
+/* The cookie: `secret`, else the first line of `secret_file`, else of ~/.erlang.cookie, which is
+ * made (20 random capital letters, mode 0400) when absent. At most 255 bytes, not empty. Returns 0
+ * and a string to be freed with heap_release, or BRAIN_ECONFIG with a sentence that does not show
+ * it. */
+int config_cookie(const struct config *config, char **cookie, char sentence[CONFIG_SENTENCE_LIMIT]);
+
+#endif

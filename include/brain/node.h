@@ -1,0 +1,77 @@
+/* node: the device side of distribution: listens, accepts, dials, reads and writes sockets, and
+ * drives one channel per connection. All on the owner's loop.
+ *
+ * Reads always. A connection that breaks the protocol or a limit is closed with one log line that
+ * says who and what. No turn of the loop handles one connection for more than a few milliseconds.
+ */
+#ifndef BRAIN_NODE_H
+#define BRAIN_NODE_H
+
+#include <uv.h>
+
+#include "brain/channel.h"
+
+#define NODE_METRICS(X)                                                                            \
+    X(connections, GAUGE, "open connections, handshakes included")                                 \
+    X(handshakes_pending, GAUGE, "connections whose handshake is not finished")                    \
+    X(connections_accepted, COUNTER, "connections accepted")                                       \
+    X(connections_refused, COUNTER, "connections refused: max_connections or pending handshakes")  \
+    X(connections_closed, COUNTER, "connections closed, by either side")                           \
+    X(connections_dialled, COUNTER, "connections made to the nodes of connect_nodes")              \
+    X(answers_undeliverable, COUNTER, "answers to a node without an open link")                    \
+    X(bytes_received, COUNTER, "bytes received on distribution connections")                       \
+    X(bytes_sent, COUNTER, "bytes sent on distribution connections")
+
+struct node_metrics {
+    METRICS_FIELDS(NODE_METRICS)
+};
+
+struct node_options {
+    struct channel_node channel; /* creation is filled in when registered */
+    const char *listen_address;  /* numeric, or a name resolved off the thread */
+    uint16_t listen_port;        /* 0: any free one */
+    bool epmd_enable;            /* false: fixed port, random creation, no registration */
+    const char *epmd_address;    /* numeric; where this node's own epmd is */
+    uint16_t epmd_port;
+    uint32_t max_connections, max_pending_handshakes;
+    char *const *connect_nodes; /* dialled at start and again whenever the link is lost */
+    size_t connect_nodes_count;
+};
+
+struct node; /* opaque: cnode/dist/node.c */
+
+/* A connection, named so that a name that outlived it is seen: never reused. 0: none. */
+typedef uint64_t connection_id;
+
+struct node_events {
+    void *context;
+    void (*on_ready)(void *context, uint16_t port);         /* listening and registered */
+    void (*on_failed)(void *context, const char *sentence); /* cannot start */
+    void (*on_message)(void *context, connection_id from, struct channel *channel,
+        const struct channel_message *message);
+    void (*start_epmd)(void *context);
+};
+
+/* Strings of the options must outlive the node. Returns 0 and the node, or an error and a sentence
+ * in `*why` (static or owned by the node module). */
+int node_open(struct node **node, uv_loop_t *loop, const struct node_options *options,
+    struct node_events events, const char **why);
+
+/* The live channel of a connection, or NULL when it is gone. */
+struct channel *node_channel(struct node *node, connection_id id);
+/* Where an answer to `pid` goes: `asked_on` when that link's peer is the pid's node, else an open
+ * link to it, else NULL. */
+struct channel *node_route(struct node *node, connection_id asked_on, struct slice pid);
+/* Something was queued on this channel: it is flushed at the end of this turn of the loop. */
+void node_flush(struct node *node, struct channel *channel);
+
+const struct channel_node *node_identity(const struct node *node);
+void node_metrics_register(struct metrics_registry *registry, const struct node *node);
+
+/* Stops listening and unregisters; open connections go on. */
+void node_stop_listening(struct node *node);
+/* Says goodbye on every connection, flushes for at most `grace_ms`, closes all, then calls
+ * `closed`. The node is freed after that. */
+void node_close(struct node *node, uint32_t grace_ms, void (*closed)(void *context));
+
+#endif

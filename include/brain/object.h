@@ -1,0 +1,145 @@
+/* object: the object table and the life of an object. Pure: events in, actions out, time given.
+ *
+ *   absent -> loading -> clean <-> dirty -> persisting -> clean -> (idle again) -> dropped
+ *
+ * - idle for key_ttl: persisted if dirty, kept in RAM; idle for another key_ttl: dropped. Any
+ * access resets the clock. Tracking costs O(1) per access and nothing per tick for busy objects.
+ * - One load, however many wait for it. A set never waits: it makes a loading object dirty at once;
+ *   reads that came before it still get the loaded value, reads after it the new one, answered in
+ *   the order they came.
+ * - A write during a dump leaves the object dirty. A failed dump keeps the object and is retried
+ * with exponential backoff. Only a confirmed dump makes it clean.
+ * - A delete leaves a tombstone: in RAM until the warehouse has it.
+ *
+ * The table owns nothing outside RAM: loads and dumps are asked for through store_events and their
+ * results come back through store_loaded and store_dumped. */
+#ifndef BRAIN_OBJECT_H
+#define BRAIN_OBJECT_H
+
+#include "brain/base.h"
+#include "brain/metrics.h"
+
+/* Every version of an object: epoch {view, counter}, then the number of the write in that epoch.
+ * The epoch grows with each grant of ownership; alone, with each start of the process. */
+struct version {
+    uint64_t view;
+    uint64_t counter;
+    uint64_t seq;
+};
+int version_compare(struct version a, struct version b); /* <0, 0, >0 */
+
+#define STORE_METRICS(X)                                                                           \
+    X(objects, GAUGE, "objects resident in RAM")                                                   \
+    X(bytes, GAUGE, "bytes of resident ids and values")                                            \
+    X(dirty, GAUGE, "resident objects that the warehouse does not have yet, tombstones included")  \
+    X(dirty_bytes, GAUGE, "bytes of values that the warehouse does not have yet")                  \
+    X(oldest_dirty_ms, GAUGE, "age of the oldest write that the warehouse does not have yet, ms")  \
+    X(loading, GAUGE, "objects being loaded")                                                      \
+    X(persisting, GAUGE, "objects being dumped")                                                   \
+    X(waiting, GAUGE, "requests waiting for a load or a dump")                                     \
+    X(hits, COUNTER, "reads answered from RAM")                                                    \
+    X(misses, COUNTER, "reads of objects that were not in RAM")                                    \
+    X(loads_found, COUNTER, "loads that found the object")                                         \
+    X(loads_absent, COUNTER, "loads that found nothing")                                           \
+    X(loads_failed, COUNTER, "loads that failed")                                                  \
+    X(dumps_done, COUNTER, "dumps confirmed by the warehouse")                                     \
+    X(dumps_failed, COUNTER, "dumps that failed and will be retried")                              \
+    X(dumps_late, COUNTER, "values set aside because the warehouse held a newer version")          \
+    X(dropped_idle, COUNTER, "objects dropped from RAM after idling")                              \
+    X(dropped_persist, COUNTER, "objects dropped from RAM by {p, Id}")                             \
+    X(timeouts, COUNTER, "requests that left the queue after server_exec_timeout")
+
+struct store_metrics {
+    METRICS_FIELDS(STORE_METRICS)
+};
+
+struct object; /* opaque: cnode/object/table.c */
+struct store;  /* opaque: cnode/object/store.c */
+
+struct store_options {
+    uint64_t key_ttl_ms;      /* each of the two idle steps */
+    uint64_t wait_timeout_ms; /* server_exec_timeout */
+    uint32_t dumps_parallel;  /* dumps under way at once, and their bytes */
+    uint64_t dumps_parallel_bytes;
+    uint64_t retry_min_ms, retry_max_ms; /* backoff of failed dumps, doubling, with jitter */
+    uint64_t hash_seed;                  /* random: ids cannot be chosen to collide */
+    struct version epoch; /* view and counter of new versions; above all stored ones */
+};
+
+/* A request that waits, embedded by the caller in a struct of its own. Zero it before use; it
+ * belongs to the store until `answer` has been called for it. */
+struct store_waiter {
+    struct store_waiter *next;          /* of its object, in order of arrival */
+    struct store_waiter *older, *newer; /* of all, by deadline */
+    struct object *object;
+    uint64_t deadline_ms;
+    struct value captured; /* what this read must show; none: what the load brings */
+    uint8_t kind;          /* private */
+    uint8_t state;         /* private */
+};
+
+struct store_events {
+    void *context;
+    /* Read `id` from the warehouse; answer with exactly one store_loaded(object). */
+    void (*load)(void *context, struct object *object, struct slice id);
+    /* Write this version; answer with exactly one store_dumped(object). `expected`: the version the
+     * warehouse is known to hold (seq 0 in all: known to hold none); NULL: not known. `value`: NULL
+     * for a tombstone; else take a reference to keep it (its bytes do not change; a value without
+     * block must be copied). */
+    void (*dump)(void *context, struct object *object, struct slice id, struct version version,
+        const struct version *expected, const struct value *value);
+    /* Keep this value under a conflict name: the warehouse holds a newer one that is not ours. */
+    void (*set_aside)(
+        void *context, struct slice id, struct version version, const struct value *value);
+    /* A waiting request is over; the waiter is the caller's again. status: STORE_FOUND with the
+     * value (borrowed for the call), STORE_ABSENT, STORE_DONE, or an error. */
+    void (*answer)(
+        void *context, struct store_waiter *waiter, int status, const struct value *value);
+};
+
+enum store_status { STORE_DONE = 0, STORE_FOUND = 1, STORE_ABSENT = 2, STORE_WAIT = 3 };
+
+struct store *store_create(const struct store_options *options, struct store_events events);
+/* Waiters are answered BRAIN_ESHUTDOWN; objects are freed, dirty or not; no load or dump may be
+ * under way any more. */
+void store_destroy(struct store *store);
+const struct store_metrics *store_metrics(struct store *store, uint64_t now_ms);
+void store_metrics_register(struct metrics_registry *registry, struct store *store);
+
+/* Reads. STORE_FOUND: `*value` is borrowed until the next call into the store (hold it to keep it).
+ * STORE_ABSENT: known not to exist. STORE_WAIT: not in RAM; `waiter` was queued, answered later. Or
+ * BRAIN_ENOMEM. */
+int store_get(struct store *store, struct slice id, uint64_t now_ms, struct value *value,
+    struct store_waiter *waiter);
+
+/* Creates or replaces. A value with a block of its own that is mostly this value is kept by
+ * reference, others are copied. STORE_DONE or BRAIN_ENOMEM (nothing changed). */
+int store_set(struct store *store, struct slice id, struct value value, uint64_t now_ms);
+
+/* Deletes, in RAM at once and in the warehouse by a tombstone. STORE_DONE or BRAIN_ENOMEM. */
+int store_delete(struct store *store, struct slice id, uint64_t now_ms);
+
+/* Dumps now and releases from RAM. STORE_DONE when there is nothing to dump; STORE_WAIT: answered
+ * STORE_DONE when the warehouse has it, or with the dump's error (the object stays, and is
+ * retried), or BRAIN_ETIMEOUT. `waiter` NULL: nobody wants to know. */
+int store_persist(
+    struct store *store, struct slice id, uint64_t now_ms, struct store_waiter *waiter);
+
+/* Results. Load: status 0 with `value` and `version`; STORE_ABSENT with `version` of a tombstone or
+ * NULL; or an error (BRAIN_EWAREHOUSE, BRAIN_ECORRUPT: waiting reads get it, the stored object is
+ * left untouched). Dump: 0; BRAIN_ECONFLICT with the stored `version`; or an error. */
+void store_loaded(struct store *store, struct object *object, int status,
+    const struct version *version, const struct value *value, uint64_t now_ms);
+void store_dumped(struct store *store, struct object *object, int status,
+    const struct version *stored, uint64_t now_ms);
+
+/* Does what time asks for: idle steps, retries, expired waiters, table growth; at most `budget`
+ * objects are looked at. Returns how many ms until it wants to be called again (0: at once, in the
+ * next turn of the loop). */
+uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget);
+
+/* From now on everything dirty is dumped as fast as dumps_parallel allows. Progress is in the
+ * metrics: done when dirty, persisting and loading are 0. */
+void store_drain(struct store *store, uint64_t now_ms);
+
+#endif

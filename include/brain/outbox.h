@@ -1,0 +1,63 @@
+/* outbox: what one connection still has to send, in the order and form it goes on the wire.
+ *
+ * Small messages are encoded straight into the outbox's memory; values are taken by reference and
+ * never copied. One writev sends everything that is ready.
+ *
+ * Lanes: towards a peer that takes fragments, a message whose payload is larger than
+ * fragment_bytes becomes a sequence of fragments in a lane of its own. Small messages go first,
+ * then one fragment of every lane in turn, so that a value of many MB does not hold up an answer of
+ * 20 bytes. Messages to one receiver keep their order: while a lane of that receiver is open, its
+ * later messages queue behind it in the same lane.
+ *
+ * Pure. Source: ERTS user's guide, "Distribution Protocol", "Distribution Header for fragmented
+ * messages". */
+#ifndef BRAIN_OUTBOX_H
+#define BRAIN_OUTBOX_H
+
+#include <sys/uio.h>
+
+#include "brain/base.h"
+
+struct outbox_limits {
+    uint64_t queued_bytes;   /* more than this unsent: BRAIN_ETOOBIG, the reader does not read */
+    uint32_t fragment_bytes; /* payload bytes per fragment, 65536 as Erlang does */
+    struct budget *total;    /* queued bytes of all connections together; NULL: none */
+};
+
+struct outbox; /* opaque: cnode/dist/outbox.c */
+
+/* `header`: distribution headers and fragments, else 'p' frames. NULL: no memory. */
+struct outbox *outbox_create(bool header, const struct outbox_limits *limits);
+void outbox_destroy(struct outbox *outbox);
+
+/* One message is written as
+ *
+ *     struct buffer *out = outbox_begin(outbox);
+ *     control_write_...(out, ...);
+ *     outbox_payload(outbox);               only when there is a payload
+ *     etf_write_...(out, ...);              the payload's beginning
+ *     outbox_commit(outbox, receiver, &value);   the payload's end, by reference; or NULL
+ *
+ * `receiver`: a hash of the receiving process, equal for messages whose order matters; 0: none.
+ * The outbox takes its own reference to value->block. A value without a block is copied.
+ * outbox_commit returns 0, BRAIN_ETOOBIG (queue limit passed: close the connection) or BRAIN_ENOMEM
+ * (this message is dropped, the connection is still in step). outbox_abort undoes outbox_begin. */
+struct buffer *outbox_begin(struct outbox *outbox);
+void outbox_payload(struct outbox *outbox);
+int outbox_commit(struct outbox *outbox, uint64_t receiver, const struct value *value);
+void outbox_abort(struct outbox *outbox);
+
+/* Queues raw bytes ahead of everything that is not yet begun: handshake packets. */
+int outbox_raw(struct outbox *outbox, struct slice bytes);
+/* Queues a tick, unless something is queued already (anything sent counts as a sign of life). */
+int outbox_tick(struct outbox *outbox);
+
+bool outbox_is_empty(const struct outbox *outbox);
+uint64_t outbox_queued(const struct outbox *outbox); /* bytes */
+
+/* Fills up to `limit` entries with what should be sent next and returns how many; the same bytes
+ * are returned until outbox_sent says that `size` bytes of them left. */
+size_t outbox_vector(struct outbox *outbox, struct iovec *vector, size_t limit);
+void outbox_sent(struct outbox *outbox, size_t size);
+
+#endif

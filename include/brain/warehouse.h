@@ -1,0 +1,80 @@
+/* warehouse: where objects are when they are not in RAM. One narrow interface, asynchronous:
+ * requests go to a thread, completions come back on the owner's loop.
+ *
+ * A driver never touches an object; it sees ids, versions and immutable reference-counted values.
+ */
+#ifndef BRAIN_WAREHOUSE_H
+#define BRAIN_WAREHOUSE_H
+
+#include <uv.h>
+
+#include "brain/metrics.h"
+#include "brain/object.h"
+
+enum warehouse_operation {
+    WAREHOUSE_LOAD,
+    WAREHOUSE_DUMP,      /* a value, or a tombstone */
+    WAREHOUSE_SET_ASIDE, /* under a conflict name, without precondition */
+};
+
+/* One request; allocated by the caller, owned by the warehouse until `done` is called with it. */
+struct warehouse_request {
+    struct warehouse_request *next; /* private while queued */
+    enum warehouse_operation operation;
+    void *owner; /* the caller's own: the object */
+    uint8_t id[1024];
+    size_t id_size;
+    struct version version;  /* dump */
+    struct version expected; /* dump: what is there now, when expected_known */
+    bool expected_known;
+    bool tombstone;
+    struct value value; /* dump: held; dropped by the warehouse when done */
+    /* Result: */
+    int status;            /* load: 0, BRAIN_ENOENT, BRAIN_ECORRUPT, BRAIN_EWAREHOUSE. dump: 0,
+                              BRAIN_ECONFLICT,            BRAIN_EWAREHOUSE, BRAIN_ECORRUPT (what is there is not ours:
+                              left untouched) */
+    struct version stored; /* load: version found; dump conflict: version there */
+    bool stored_known;
+    bool stored_tombstone;
+    struct value loaded; /* the caller drops it */
+};
+
+#define WAREHOUSE_METRICS(X)                                                                       \
+    X(loads, COUNTER, "loads done, whatever their result")                                         \
+    X(dumps, COUNTER, "dumps done, whatever their result")                                         \
+    X(errors, COUNTER, "loads and dumps that failed")                                              \
+    X(queued, GAUGE, "requests waiting or under way")                                              \
+    X(bytes_loaded, COUNTER, "bytes of values loaded")                                             \
+    X(bytes_dumped, COUNTER, "bytes of values dumped")
+
+struct warehouse_metrics {
+    METRICS_FIELDS(WAREHOUSE_METRICS)
+};
+
+struct warehouse; /* opaque: cnode/warehouse/warehouse.c */
+
+struct warehouse_options {
+    const char *manager;  /* "local" */
+    const char *data_dir; /* local: the directory, made if absent */
+    uint64_t map_bytes;   /* local: first size of the memory map; grows as needed */
+};
+
+typedef void (*warehouse_done_cb)(void *context, struct warehouse_request *request);
+
+/* Opens (and for `local` locks data_dir/lock against a second process), starts the thread.
+ * `*epoch`: greater than every epoch it ever handed out. Returns 0, or an error with a sentence in
+ * `*why` (static buffer of the module, overwritten by the next call). */
+int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
+    const struct warehouse_options *options, warehouse_done_cb done, void *context,
+    struct version *epoch, const char **why);
+/* Never blocks. Loads overtake dumps of other ids; requests for one id keep their order. */
+void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request);
+/* The last failure in words, "" when none since the last success. */
+const char *warehouse_last_error(const struct warehouse *warehouse);
+const char *warehouse_name(const struct warehouse *warehouse);
+void warehouse_metrics_register(
+    struct metrics_registry *registry, const struct warehouse *warehouse);
+/* Completes everything queued, stops the thread, closes; `closed` is called on the loop. */
+void warehouse_close(struct warehouse *warehouse, void (*closed)(void *context));
+
+#endif
