@@ -66,7 +66,7 @@ struct handshake {
     int state;
     uint8_t packet[HANDSHAKE_PACKET_LIMIT];
     size_t packet_size;
-    /* Valid when done: */
+    /* Valid when done (the name before that is what the peer claims, for the log): */
     uint8_t peer_name[NODE_NAME_LIMIT];
     size_t peer_name_size;
     uint64_t peer_flags;
@@ -81,7 +81,7 @@ struct handshake {
 
 enum handshake_progress { HANDSHAKE_MORE = 0, HANDSHAKE_DONE = 1 };
 
-/* Prepares; an initiator's first packet is appended to `out`. */
+/* Prepares; an initiator's first packet is appended to `out` (check buffer_status). */
 void handshake_init(
     struct handshake *handshake, const struct handshake_options *options, struct buffer *out);
 
@@ -89,20 +89,23 @@ void handshake_init(
  * HANDSHAKE_DONE is the first frame. Packets to send are appended to `out` and must be sent also
  * when an error is returned (a refusal the peer should hear).
  *
- * Acceptor: always answers status `ok` (docs/decisions: PHP workers share names), `named:` to a
- * peer that asks for a name. Initiator: sends `true` to `alive`.
+ * Acceptor: answers status `ok` also when the name is connected already (docs/decisions: PHP
+ * workers share names), `named:` to a peer that asks for a name, `not_allowed` to one without the
+ * required flags or with this node's own name. Initiator: sends `true` to `alive`.
  *
  * Returns HANDSHAKE_MORE, HANDSHAKE_DONE, or BRAIN_EPROTO (malformed packet, unknown tag or name
- * without a host), BRAIN_ETOOBIG (packet over HANDSHAKE_PACKET_LIMIT), BRAIN_EFLAGS, BRAIN_EAUTH
- * (digest wrong: another cookie), BRAIN_EREFUSED (status nok or not_allowed, or another node
- * answered), BRAIN_ENOMEM. */
+ * without a host), BRAIN_ETOOBIG (packet over HANDSHAKE_PACKET_LIMIT, its length included),
+ * BRAIN_EFLAGS, BRAIN_EAUTH (digest wrong: another cookie), BRAIN_EREFUSED (status nok or
+ * not_allowed, another node answered, or the peer has our name), BRAIN_ENOTSUP (no MD5),
+ * BRAIN_ENOMEM. Fed again, it returns the same error. */
 int handshake_feed(
     struct handshake *handshake, struct slice bytes, size_t *consumed, struct buffer *out);
 
 /* A sentence on what went wrong, more precise than error_sentence; never contains the cookie. */
 const char *handshake_error(const struct handshake *handshake);
 
-/* md5(cookie ++ decimal(challenge)), into 16 bytes. */
-void handshake_digest(struct slice cookie, uint32_t challenge, uint8_t digest[16]);
+/* md5(cookie ++ decimal(challenge)), into 16 bytes. False: OpenSSL has no MD5 (FIPS) or no memory.
+ */
+bool handshake_digest(struct slice cookie, uint32_t challenge, uint8_t digest[16]);
 
 #endif
