@@ -27,7 +27,9 @@ struct node_metrics {
 };
 
 struct node_options {
-    struct channel_node channel; /* creation is filled in when registered */
+    struct channel_node channel; /* creation is filled in when registered; receive.total and
+                                    send.total by the node, both to one budget of: */
+    uint64_t max_buffers_bytes;  /* unfinished and unsent messages of all connections together */
     const char *listen_address;  /* numeric, or a name resolved off the thread */
     uint16_t listen_port;        /* 0: any free one */
     bool epmd_enable;            /* false: fixed port, random creation, no registration */

@@ -1,0 +1,38 @@
+/* dispatch: a message becomes a command, the command a call of the store, its result an answer. */
+#ifndef BRAIN_SERVER_DISPATCH_H
+#define BRAIN_SERVER_DISPATCH_H
+
+#include "brain/command.h"
+#include "brain/config.h"
+#include "brain/node.h"
+#include "brain/object.h"
+
+struct dispatch {
+    struct node *node;
+    struct store *store;
+    uv_loop_t *loop;
+    struct etf_limits limits;
+    uint64_t max_object_bytes;
+    bool stopping; /* writes are refused, reads are still answered */
+    struct command_metrics metrics;
+    struct command command;        /* the one being executed: too large for the stack of a hot path */
+    struct request_waiter *spare;  /* ready for the next request that waits */
+    void *context;
+    /* Appends the map that answers `info`. */
+    void (*write_info)(void *context, struct buffer *out);
+    /* A client asked the node to stop. */
+    void (*on_shutdown)(void *context);
+};
+
+void dispatch_init(struct dispatch *dispatch, const struct config *config, uv_loop_t *loop);
+void dispatch_release(struct dispatch *dispatch);
+void dispatch_metrics_register(struct metrics_registry *registry, const struct dispatch *dispatch);
+
+/* As node_events.on_message. */
+void dispatch_message(struct dispatch *dispatch, connection_id from, struct channel *channel,
+    const struct channel_message *message);
+/* As store_events.answer. */
+void dispatch_answer(struct dispatch *dispatch, struct store_waiter *waiter, int status,
+    const struct value *value);
+
+#endif

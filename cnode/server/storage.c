@@ -1,0 +1,268 @@
+#include "storage.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+#include "brain/log.h"
+
+/* At most this often the store is asked what time wants from it, even when nothing is due soon: a
+ * request that arrives meanwhile may have a nearer deadline than the one the timer was set for. */
+enum { ADVANCE_INTERVAL_MS = 100 };
+/* Objects looked at in one turn of the loop; about 0.2 ms of work. */
+enum { ADVANCE_BUDGET = 2000 };
+enum { SPARE_LIMIT = 1024 };
+
+static struct warehouse_request *take_request(struct storage *storage)
+{
+    struct warehouse_request *request = storage->spare;
+    if (request != NULL) {
+        storage->spare = request->next;
+        storage->spare_count--;
+    } else {
+        request = heap_allocate(sizeof(*request));
+    }
+    if (request != NULL)
+        memset(request, 0, sizeof(*request));
+    return request;
+}
+
+static void give_request(struct storage *storage, struct warehouse_request *request)
+{
+    if (storage->spare_count >= SPARE_LIMIT) {
+        heap_release(request);
+        return;
+    }
+    request->next = storage->spare;
+    storage->spare = request;
+    storage->spare_count++;
+}
+
+/* Ids are at most ID_LIMIT bytes, which is what a request has room for. */
+static struct warehouse_request *request_for(
+    struct storage *storage, enum warehouse_operation operation, struct slice id)
+{
+    struct warehouse_request *request = take_request(storage);
+    if (request == NULL)
+        return NULL;
+    request->operation = operation;
+    memcpy(request->id, id.data, id.size);
+    request->id_size = id.size;
+    return request;
+}
+
+/* Gives the request a reference to the value; a value without a block is copied. */
+static bool request_take_value(struct warehouse_request *request, const struct value *value)
+{
+    request->value = value->block != NULL ? value_hold(*value) : value_copy(value_slice(*value));
+    return request->value.block != NULL;
+}
+
+/* ---- store -> warehouse ---------------------------------------------------------------------- */
+
+static void on_load(void *context, struct object *object, struct slice id)
+{
+    struct storage *storage = context;
+    struct warehouse_request *request = request_for(storage, WAREHOUSE_LOAD, id);
+    if (request == NULL) {
+        store_loaded(storage->store, object, BRAIN_ENOMEM, NULL, NULL, uv_now(storage->loop));
+        return;
+    }
+    request->owner = object;
+    warehouse_submit(storage->warehouse, request);
+}
+
+static void on_dump(void *context, struct object *object, struct slice id, struct version version,
+    const struct version *expected, const struct value *value)
+{
+    struct storage *storage = context;
+    struct warehouse_request *request = request_for(storage, WAREHOUSE_DUMP, id);
+    if (request == NULL || (value != NULL && !request_take_value(request, value))) {
+        if (request != NULL)
+            give_request(storage, request);
+        store_dumped(storage->store, object, BRAIN_ENOMEM, NULL, uv_now(storage->loop));
+        return;
+    }
+    request->owner = object;
+    request->version = version;
+    request->tombstone = value == NULL;
+    request->expected_known = expected != NULL;
+    if (expected != NULL)
+        request->expected = *expected;
+    warehouse_submit(storage->warehouse, request);
+}
+
+static void on_set_aside(
+    void *context, struct slice id, struct version version, const struct value *value)
+{
+    struct storage *storage = context;
+    log_error("late: the warehouse holds a newer version of \"%.*s\" that this node did not write; "
+              "ours is kept beside it under a conflict name",
+        (int)(id.size > 80 ? 80 : id.size), (const char *)id.data);
+    struct warehouse_request *request = request_for(storage, WAREHOUSE_SET_ASIDE, id);
+    if (request == NULL || !request_take_value(request, value)) {
+        log_error("late: no memory to keep our value of \"%.*s\"; it is lost",
+            (int)(id.size > 80 ? 80 : id.size), (const char *)id.data);
+        if (request != NULL)
+            give_request(storage, request);
+        return;
+    }
+    request->version = version;
+    warehouse_submit(storage->warehouse, request);
+}
+
+static void on_answer(
+    void *context, struct store_waiter *waiter, int status, const struct value *value)
+{
+    struct storage *storage = context;
+    storage->answer(storage->context, waiter, status, value);
+}
+
+/* ---- warehouse -> store ---------------------------------------------------------------------- */
+
+/* One line when the warehouse begins to fail and one when it works again, however many requests
+ * failed in between. */
+static void note_health(struct storage *storage, const struct warehouse_request *request)
+{
+    if (request->status == BRAIN_EWAREHOUSE) {
+        if (storage->failures++ == 0)
+            log_error("warehouse %s fails: %s; dirty objects stay in RAM and are tried again",
+                warehouse_name(storage->warehouse), warehouse_last_error(storage->warehouse));
+    } else if (storage->failures > 0 && request->status != BRAIN_ENOMEM) {
+        log_info("warehouse %s works again after %llu failures",
+            warehouse_name(storage->warehouse), (unsigned long long)storage->failures);
+        storage->failures = 0;
+    }
+    if (request->status == BRAIN_ECORRUPT)
+        log_error("what the warehouse %s holds as \"%.*s\" is damaged or not ours; left untouched",
+            warehouse_name(storage->warehouse),
+            (int)(request->id_size > 80 ? 80 : request->id_size), (const char *)request->id);
+}
+
+static void on_done(void *context, struct warehouse_request *request)
+{
+    struct storage *storage = context;
+    uint64_t now_ms = uv_now(storage->loop);
+    const struct version *stored = request->stored_known ? &request->stored : NULL;
+    note_health(storage, request);
+    switch (request->operation) {
+    case WAREHOUSE_LOAD:
+        if (request->status == BRAIN_ENOENT)
+            store_loaded(storage->store, request->owner, STORE_ABSENT,
+                request->stored_tombstone ? stored : NULL, NULL, now_ms);
+        else
+            store_loaded(storage->store, request->owner, request->status, stored,
+                request->status == 0 ? &request->loaded : NULL, now_ms);
+        value_drop(&request->loaded);
+        break;
+    case WAREHOUSE_DUMP:
+        store_dumped(storage->store, request->owner, request->status, stored, now_ms);
+        break;
+    case WAREHOUSE_SET_ASIDE:
+        if (request->status != 0)
+            log_error("late: our value of \"%.*s\" could not be kept: %s",
+                (int)(request->id_size > 80 ? 80 : request->id_size), (const char *)request->id,
+                error_sentence(request->status));
+        break;
+    }
+    give_request(storage, request);
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct storage *storage = timer->data;
+    uint64_t wait_ms = store_advance(storage->store, uv_now(storage->loop), ADVANCE_BUDGET);
+    if (wait_ms > ADVANCE_INTERVAL_MS)
+        wait_ms = ADVANCE_INTERVAL_MS;
+    uv_timer_start(timer, on_timer, wait_ms, 0);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
+    storage_answer_cb answer, void *context, const char **why)
+{
+    *storage = (struct storage){.loop = loop, .answer = answer, .context = context};
+    struct store_options options = {
+        .key_ttl_ms = config->key_ttl,
+        .wait_timeout_ms = config->server_exec_timeout,
+        .dumps_parallel = (uint32_t)config->dumps_parallel,
+        .dumps_parallel_bytes = config->dumps_parallel_bytes,
+        .retry_min_ms = config->dump_retry_min,
+        .retry_max_ms = config->dump_retry_max,
+    };
+    if (getrandom(&options.hash_seed, sizeof(options.hash_seed), 0) !=
+        (ssize_t)sizeof(options.hash_seed)) {
+        *why = "the kernel gives no random numbers";
+        return BRAIN_EIO;
+    }
+    const struct warehouse_options where = {
+        .manager = config->warehouse_manager,
+        .data_dir = config->data_dir,
+        .map_bytes = config->local_map_size,
+    };
+    int error = warehouse_open(
+        &storage->warehouse, loop, &where, on_done, storage, &options.epoch, why);
+    if (error != 0)
+        return error;
+    const struct store_events events = {
+        .context = storage,
+        .load = on_load,
+        .dump = on_dump,
+        .set_aside = on_set_aside,
+        .answer = on_answer,
+    };
+    storage->store = store_create(&options, events);
+    if (storage->store == NULL) {
+        *why = error_sentence(BRAIN_ENOMEM);
+        return BRAIN_ENOMEM;
+    }
+    uv_timer_init(loop, &storage->timer);
+    storage->timer.data = storage;
+    uv_timer_start(&storage->timer, on_timer, ADVANCE_INTERVAL_MS, 0);
+    return 0;
+}
+
+void storage_metrics_register(struct metrics_registry *registry, struct storage *storage)
+{
+    store_metrics_register(registry, storage->store);
+    warehouse_metrics_register(registry, storage->warehouse);
+}
+
+uint64_t storage_unsaved(struct storage *storage)
+{
+    return store_metrics(storage->store, uv_now(storage->loop))->dirty;
+}
+
+bool storage_is_busy(struct storage *storage)
+{
+    const struct store_metrics *metrics = store_metrics(storage->store, uv_now(storage->loop));
+    return metrics->loading > 0 || metrics->persisting > 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct storage *storage = handle->data;
+    storage->closed(storage->context);
+}
+
+static void on_warehouse_closed(void *context)
+{
+    struct storage *storage = context;
+    store_destroy(storage->store);
+    storage->store = NULL;
+    while (storage->spare != NULL) {
+        struct warehouse_request *next = storage->spare->next;
+        heap_release(storage->spare);
+        storage->spare = next;
+    }
+    uv_close((uv_handle_t *)&storage->timer, on_timer_closed);
+}
+
+void storage_close(struct storage *storage, void (*closed)(void *context))
+{
+    storage->closed = closed;
+    uv_timer_stop(&storage->timer);
+    warehouse_close(storage->warehouse, on_warehouse_closed);
+}

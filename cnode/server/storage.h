@@ -1,0 +1,41 @@
+/* storage: the object store wired to the warehouse: loads and dumps out, results back in. */
+#ifndef BRAIN_SERVER_STORAGE_H
+#define BRAIN_SERVER_STORAGE_H
+
+#include <uv.h>
+
+#include "brain/config.h"
+#include "brain/metrics.h"
+#include "brain/object.h"
+#include "brain/warehouse.h"
+
+/* A waiting request of the store is over; as store_events.answer. */
+typedef void (*storage_answer_cb)(
+    void *context, struct store_waiter *waiter, int status, const struct value *value);
+
+struct storage {
+    uv_loop_t *loop;
+    uv_timer_t timer; /* runs store_advance */
+    struct store *store;
+    struct warehouse *warehouse;
+    struct warehouse_request *spare; /* finished requests, used again */
+    unsigned spare_count;
+    uint64_t failures; /* since the last success; 0: the warehouse works */
+    storage_answer_cb answer;
+    void *context;
+    void (*closed)(void *context);
+};
+
+/* Opens the warehouse and makes the store. `answer` is called with `context`. Returns 0, or an error
+ * with a sentence in `*why`. */
+int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
+    storage_answer_cb answer, void *context, const char **why);
+void storage_metrics_register(struct metrics_registry *registry, struct storage *storage);
+/* How many objects and tombstones the warehouse does not have yet. */
+uint64_t storage_unsaved(struct storage *storage);
+/* Is something on its way to or from the warehouse? */
+bool storage_is_busy(struct storage *storage);
+/* Nothing may be on its way. `closed` is called on the loop, after that nothing is left. */
+void storage_close(struct storage *storage, void (*closed)(void *context));
+
+#endif
