@@ -44,14 +44,23 @@ struct command {
     struct reply_to reply;
 };
 
-/* Parses one message. `marks` as in etf_reader, NULL when the payload is not checked yet;
- * `payload_error`: not 0 when the payload is known to be unacceptable as a whole (it is then only
- * read to find whom to refuse, and is the error returned).
+/* Parses one message: one term, without version byte. `marks` as in etf_reader, NULL when the
+ * payload is not checked yet; `payload_error`: not 0 when the payload is known to be unacceptable
+ * as a whole (it is then only read to find whom to refuse, and is the error returned). Allocates
+ * nothing itself; terms nested deep may cost etf_skip an allocation.
+ *
+ * Accepted are the plain tuples and, as '$gen_call' or (never answered) '$gen_cast':
+ *     {get, Id} {set, Id, Value} {persist, Id} {delete, Id}, each also with Opts behind it,
+ *     {owner, Id}, info, shutdown
+ * Opts is a proper list of {Key, Value} (the first of a key counts) or a map: `consistency` (true,
+ * false) for get; `ack` for the others, `memory` only: `journal`, `backup` and `warehouse` are
+ * refused with BRAIN_ENOTSUP. The Tag of a plain s, p or d is any term, null too.
  *
  * Returns 0, or BRAIN_EREQUEST (unknown tuple, strange consistency, bad pid or options),
- * BRAIN_EBADID, BRAIN_ETERM, BRAIN_EDEPTH, BRAIN_EELEMENTS. On an error command->reply is still
- * valid: its form says whether and where {error, Reason} is to be sent (REPLY_NONE when nobody can
- * be told). */
+ * BRAIN_ENOTSUP, BRAIN_EBADID, BRAIN_ETERM (malformed, or bytes behind the term), BRAIN_EDEPTH,
+ * BRAIN_EELEMENTS, BRAIN_ENOMEM. On an error command->reply is still valid: its form says whether
+ * and where {error, Reason} is to be sent (REPLY_NONE when nobody can be told), and nothing else
+ * is. */
 int command_parse(struct command *command, struct slice payload, const struct etf_marks *marks,
     struct etf_limits limits, int payload_error);
 
@@ -68,7 +77,8 @@ enum reply_kind {
 
 /* Is anything sent for this kind in this form? */
 bool reply_is_sent(enum reply_form form, enum reply_kind kind);
-/* Appends the answer up to (without) the value or term. `error`: for REPLY_KIND_ERROR. */
+/* Appends the answer up to (without) the value or term, as a term without version byte; only for
+ * what reply_is_sent says. `error`: for REPLY_KIND_ERROR. */
 void reply_write(struct buffer *out, const struct reply_to *reply, enum reply_kind kind, int error);
 
 #define COMMAND_METRICS(X)                                                                         \
