@@ -52,8 +52,8 @@ static void answer(struct dispatch *dispatch, connection_id from, const struct r
     node_flush(dispatch->node, channel);
 }
 
-static void answer_error(struct dispatch *dispatch, connection_id from,
-    const struct reply_to *reply, int error)
+static void answer_error(
+    struct dispatch *dispatch, connection_id from, const struct reply_to *reply, int error)
 {
     answer(dispatch, from, reply, REPLY_KIND_ERROR, error, NULL);
 }
@@ -77,8 +77,8 @@ static void answer_status(struct dispatch *dispatch, connection_id from,
     }
 }
 
-static void answer_term(struct dispatch *dispatch, connection_id from,
-    const struct reply_to *reply, enum reply_kind kind, const struct buffer *term)
+static void answer_term(struct dispatch *dispatch, connection_id from, const struct reply_to *reply,
+    enum reply_kind kind, const struct buffer *term)
 {
     struct value value = {NULL, term->data, term->size};
     if (buffer_status(term) != 0)
@@ -99,8 +99,8 @@ static struct request_waiter *spare_waiter(struct dispatch *dispatch)
 }
 
 /* The store queued the spare waiter: remember whom to tell. */
-static void spare_is_taken(struct dispatch *dispatch, connection_id from,
-    const struct reply_to *reply)
+static void spare_is_taken(
+    struct dispatch *dispatch, connection_id from, const struct reply_to *reply)
 {
     struct request_waiter *waiter = dispatch->spare;
     dispatch->spare = NULL;

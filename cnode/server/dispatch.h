@@ -15,8 +15,8 @@ struct dispatch {
     uint64_t max_object_bytes;
     bool stopping; /* writes are refused, reads are still answered */
     struct command_metrics metrics;
-    struct command command;        /* the one being executed: too large for the stack of a hot path */
-    struct request_waiter *spare;  /* ready for the next request that waits */
+    struct command command; /* the one being executed: too large for the stack of a hot path */
+    struct request_waiter *spare; /* ready for the next request that waits */
     void *context;
     /* Appends the map that answers `info`. */
     void (*write_info)(void *context, struct buffer *out);
@@ -32,7 +32,7 @@ void dispatch_metrics_register(struct metrics_registry *registry, const struct d
 void dispatch_message(struct dispatch *dispatch, connection_id from, struct channel *channel,
     const struct channel_message *message);
 /* As store_events.answer. */
-void dispatch_answer(struct dispatch *dispatch, struct store_waiter *waiter, int status,
-    const struct value *value);
+void dispatch_answer(
+    struct dispatch *dispatch, struct store_waiter *waiter, int status, const struct value *value);
 
 #endif

@@ -11,7 +11,8 @@ struct epmd_starter {
 };
 
 /* Forks the helper. `address`: what a started epmd listens on ("" or NULL: what it does by itself).
- * Call before any thread is started. Returns 0, or BRAIN_EIO: then epmd_starter_run does nothing. */
+ * Call before any thread is started. Returns 0, or BRAIN_EIO: then epmd_starter_run does nothing.
+ */
 int epmd_starter_open(struct epmd_starter *starter, uint16_t epmd_port, const char *address);
 /* Asks for one epmd; never blocks. It is on its own from then on. */
 void epmd_starter_run(struct epmd_starter *starter);

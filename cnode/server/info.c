@@ -6,7 +6,8 @@
 
 #include "brain/etf.h"
 
-/* Resident set size. The file is the kernel's own and is read from memory; 0 when it is not there. */
+/* Resident set size. The file is the kernel's own and is read from memory; 0 when it is not there.
+ */
 static uint64_t resident_bytes(void)
 {
     unsigned long pages = 0;

@@ -8,8 +8,10 @@
 const char options_help[] =
     "Usage: brain-server [--config FILE] [--set key=value]...\n"
     "\n"
-    "An object store that is an Erlang node. Send {s, Id, Value} and {g, true, Id, self(), null} to\n"
-    "{brain, 'brain@localhost'} from any Erlang, Elixir or PHP (Peb) program with the same cookie.\n"
+    "An object store that is an Erlang node. Send {s, Id, Value} and {g, true, Id, self(), null} "
+    "to\n"
+    "{brain, 'brain@localhost'} from any Erlang, Elixir or PHP (Peb) program with the same "
+    "cookie.\n"
     "\n"
     "  --config FILE     read this file instead of the first that exists of /etc/brain_node.conf,\n"
     "                    /etc/brain/brain_node.conf and etc/brain_node.conf\n"
@@ -79,8 +81,7 @@ int options_parse(
             snprintf(sentence, sentence_size, "%s needs a value; see --help", argv[optind - 1]);
             return BRAIN_ECONFIG;
         default:
-            snprintf(
-                sentence, sentence_size, "unknown option %s; see --help", argv[optind - 1]);
+            snprintf(sentence, sentence_size, "unknown option %s; see --help", argv[optind - 1]);
             return BRAIN_ECONFIG;
         }
     }

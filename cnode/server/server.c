@@ -86,7 +86,8 @@ static void close_everything(struct server *server)
  * that hangs cannot be ended, so the process is. */
 static _Noreturn void give_up(uint64_t unsaved)
 {
-    log_error("stopped after drain_timeout: %" PRIu64 " objects could not be persisted and are lost",
+    log_error("stopped after drain_timeout: %" PRIu64
+              " objects could not be persisted and are lost",
         unsaved);
     log_stop();
     _exit(SERVER_EXIT_FAILURE);
@@ -135,7 +136,8 @@ static void on_signal(uv_signal_t *handle, int number)
     struct server *server = handle->data;
     if (server->stopping) {
         uint64_t unsaved = server->closing ? 0 : storage_unsaved(&server->storage);
-        log_error("second signal: stopped at once, %" PRIu64 " objects were not persisted", unsaved);
+        log_error(
+            "second signal: stopped at once, %" PRIu64 " objects were not persisted", unsaved);
         log_stop();
         _exit(SERVER_EXIT_FAILURE);
     }
@@ -319,8 +321,8 @@ static void watch_signals(struct server *server)
 
 static int open_all(struct server *server, const char *cookie, const char **why)
 {
-    int error = storage_open(
-        &server->storage, &server->loop, server->config, on_answer, server, why);
+    int error =
+        storage_open(&server->storage, &server->loop, server->config, on_answer, server, why);
     if (error != 0)
         return error;
     error = open_node(server, cookie, why);

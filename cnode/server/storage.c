@@ -128,8 +128,8 @@ static void note_health(struct storage *storage, const struct warehouse_request 
             log_error("warehouse %s fails: %s; dirty objects stay in RAM and are tried again",
                 warehouse_name(storage->warehouse), warehouse_last_error(storage->warehouse));
     } else if (storage->failures > 0 && request->status != BRAIN_ENOMEM) {
-        log_info("warehouse %s works again after %llu failures",
-            warehouse_name(storage->warehouse), (unsigned long long)storage->failures);
+        log_info("warehouse %s works again after %llu failures", warehouse_name(storage->warehouse),
+            (unsigned long long)storage->failures);
         storage->failures = 0;
     }
     if (request->status == BRAIN_ECORRUPT)
@@ -202,8 +202,8 @@ int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *
         .data_dir = config->data_dir,
         .map_bytes = config->local_map_size,
     };
-    int error = warehouse_open(
-        &storage->warehouse, loop, &where, on_done, storage, &options.epoch, why);
+    int error =
+        warehouse_open(&storage->warehouse, loop, &where, on_done, storage, &options.epoch, why);
     if (error != 0)
         return error;
     const struct store_events events = {

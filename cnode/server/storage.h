@@ -26,8 +26,8 @@ struct storage {
     void (*closed)(void *context);
 };
 
-/* Opens the warehouse and makes the store. `answer` is called with `context`. Returns 0, or an error
- * with a sentence in `*why`. */
+/* Opens the warehouse and makes the store. `answer` is called with `context`. Returns 0, or an
+ * error with a sentence in `*why`. */
 int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
     storage_answer_cb answer, void *context, const char **why);
 void storage_metrics_register(struct metrics_registry *registry, struct storage *storage);

@@ -1,0 +1,62 @@
+#include "info_view.h"
+
+#include "brain/etf.h"
+
+enum { KEY_WIDTH = 24 };
+
+static const struct etf_limits limits = {.max_depth = 64, .max_elements = 1 << 20};
+
+/* A binary is text here; anything else is printed as the term it is. */
+static void print_value(FILE *out, struct slice term)
+{
+    struct etf_reader reader;
+    struct slice bytes;
+    etf_reader_init(&reader, term, limits);
+    if (etf_read_binary(&reader, &bytes) == 0) {
+        fwrite(bytes.data, 1, bytes.size, out);
+        return;
+    }
+    struct buffer text;
+    buffer_init(&text);
+    etf_print(&text, term, 200);
+    fwrite(text.data, 1, text.size, out);
+    buffer_release(&text);
+}
+
+static bool read_pair(struct etf_reader *reader, struct slice *key, struct slice *value)
+{
+    return etf_read_atom(reader, key) == 0 && etf_read_term(reader, value) == 0;
+}
+
+/* One level of the map: `maps` chooses between its plain keys and its groups. */
+static void print_level(FILE *out, struct slice map, int indent, bool maps)
+{
+    struct etf_reader reader;
+    uint32_t pairs = 0;
+    struct slice key, value;
+    etf_reader_init(&reader, map, limits);
+    if (etf_read_map(&reader, &pairs) != 0)
+        return;
+    for (; pairs > 0 && read_pair(&reader, &key, &value); pairs--) {
+        if ((value.data[0] == ETF_MAP) != maps)
+            continue;
+        if (maps) {
+            fprintf(out, "%.*s\n", (int)key.size, (const char *)key.data);
+            print_level(out, value, indent + 2, false);
+        } else {
+            fprintf(out, "%*s%-*.*s ", indent, "", KEY_WIDTH - indent, (int)key.size,
+                (const char *)key.data);
+            print_value(out, value);
+            fputc('\n', out);
+        }
+    }
+}
+
+bool info_view_print(FILE *out, struct slice map)
+{
+    if (map.size == 0 || map.data[0] != ETF_MAP)
+        return false;
+    print_level(out, map, 0, false);
+    print_level(out, map, 0, true);
+    return true;
+}
