@@ -44,7 +44,7 @@ enum etf_tag {
 
 struct etf_limits {
     uint32_t max_depth;    /* containers within containers; a flat term has depth 0 */
-    uint64_t max_elements; /* terms inside one term, all levels together */
+    uint64_t max_elements; /* terms in one term, all levels together, itself included */
 };
 
 /* ---- scanner: is this one well-formed term within the limits? -------------------------------
@@ -66,17 +66,27 @@ struct etf_marks {
     struct etf_mark mark[ETF_MARKS];
 };
 
+/* Private: one container that is still open. */
+struct etf_level {
+    uint64_t remaining; /* terms still to come in it */
+    size_t fun_end;     /* where a fun said it ends; 0: not a fun */
+};
+enum { ETF_INLINE_LEVELS = 6 };
+
+/* May be moved in memory between calls (it holds no pointer into itself). */
 struct etf_scanner {
     struct etf_limits limits;
-    size_t offset;     /* next byte to look at, from the first byte of the term */
-    uint64_t elements; /* seen so far */
-    uint64_t *stack;   /* terms still to come on each level; heap */
+    /* Next byte to look at, from the first byte of the term. Lies beyond the bytes given so far
+     * when a long binary, string or integer has begun: it is stepped over by its length. */
+    size_t offset;
+    uint64_t elements; /* announced so far: the root and what every container claims to hold */
+    struct etf_marks marks;
+    /* private */
+    struct etf_level current;                /* the innermost open container */
+    struct etf_level *levels;                /* those around it, outermost first; heap */
+    struct etf_level few[ETF_INLINE_LEVELS]; /* used until `levels` is needed */
     uint32_t depth, capacity;
     size_t mark_begin[ETF_MARK_DEPTH + 1];
-    struct etf_marks marks;
-    /* private: an element that began before the bytes ended (a binary of 20 MB, a fun) is stepped
-     * over by length, not by content. */
-    size_t skip;
     bool done;
     int error;
 };
