@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 /* X(kind, name, default as text, unit or meaning) - the one list of options. kind: STRING, BOOL,
- * NUMBER (non-negative, fits int64; min and max in the check table of config.c), LIST. */
+ * NUMBER (non-negative, fits int64; min and max in the table of config_options.c), LIST. */
 #define CONFIG_OPTIONS(X)                                                                          \
     X(STRING, node, "brain@localhost", "name@host of this Erlang node")                            \
     X(STRING, registered_name, "brain", "the name clients send to")                                \
@@ -74,7 +74,9 @@ enum { CONFIG_SENTENCE_LIMIT = 1024 };
 
 /* Fills `config` with: defaults; then `path`, or when NULL the first that exists of
  * /etc/brain_node.conf, /etc/brain/brain_node.conf, etc/brain_node.conf; then `sets`
- * ("key=value" each). Returns 0, or BRAIN_ECONFIG with one sentence. Release also after failure. */
+ * ("key=value" each; the value as it stands, or quoted or in braces as in a file). A later value
+ * replaces an earlier one. Returns 0, or BRAIN_ECONFIG or BRAIN_ENOMEM with one sentence, which
+ * names the place: "FILE:LINE: " or "--set: ". Release also after failure. Main thread only. */
 int config_load(struct config *config, const char *path, char *const *sets, size_t sets_count,
     char sentence[CONFIG_SENTENCE_LIMIT]);
 /* The same from text in memory (fuzzing, tests); `name` stands for the file in sentences. */
@@ -82,14 +84,15 @@ int config_parse(struct config *config, const char *name, const char *text,
     char sentence[CONFIG_SENTENCE_LIMIT]);
 void config_release(struct config *config);
 
-/* Prints every option as a configuration file that reads back the same; the secret as "..." (a
- * cookie is never printed). */
+/* Prints every option as a configuration file that reads back the same, except that a secret is
+ * printed as "..." and commented out (a cookie is never printed). */
 void config_print(const struct config *config, FILE *out);
 
 /* The cookie: `secret`, else the first line of `secret_file`, else of ~/.erlang.cookie, which is
- * made (20 random capital letters, mode 0400) when absent. At most 255 bytes, not empty. Returns 0
- * and a string to be freed with heap_release, or BRAIN_ECONFIG with a sentence that does not show
- * it. */
+ * made (20 random capital letters, mode 0400) when absent. At most 255 bytes, not empty, spaces
+ * around it left out. A file that others than its owner may access is refused, as by OTP. Returns 0
+ * and a string to be freed with heap_release, or BRAIN_ECONFIG or BRAIN_ENOMEM with a sentence that
+ * does not show it. */
 int config_cookie(const struct config *config, char **cookie, char sentence[CONFIG_SENTENCE_LIMIT]);
 
 #endif
