@@ -7,27 +7,34 @@
  *   131 70 sequence:64 fragment:64 part                  the following ones
  *
  * Pure. A small frame is handed on where it lies in the read buffer. A frame that is larger than
- * what was read gets a block of its own of exactly its size, and the caller is told where to read
- * the rest of it to (frame_reader_area), so that a large value is never moved in user space.
- * Source: ERTS user's guide, "Distribution Protocol", sections "Protocol between Connected Nodes"
- * and "Distribution Header". */
+ * 16 KiB, or not whole in what was read, gets a block of its own of exactly its size, and the
+ * caller is told where to read the rest of it to (frame_reader_area); following fragments are read
+ * straight to the end of their message. So a large value is not moved in user space. A control
+ * tuple may be up to 64 KiB long. Source: ERTS user's guide, "Distribution Protocol", sections
+ * "Protocol between Connected Nodes" and "Distribution Header". */
 #ifndef BRAIN_FRAME_H
 #define BRAIN_FRAME_H
 
 #include "brain/base.h"
 #include "brain/etf.h"
 
-/* A whole message, reassembled: one control tuple and perhaps a payload, both checked as
- * well-formed terms when `checked`, without version bytes. */
+/* A whole message, reassembled, without version bytes: one control tuple, well-formed, and perhaps
+ * a payload.
+ *
+ * A payload of up to 16 KiB is handed on unchecked: whoever reads it uses limits, and refuses bytes
+ * behind the term (etf_at_end). A larger one was scanned while it arrived. */
 struct frame_message {
     struct slice control;
     struct slice payload;          /* empty: none */
     struct block *block;           /* the block in which payload lies, to be held by whoever keeps
                                       part of it; NULL: it lies in the read buffer, copy it */
-    bool payload_checked;          /* payload was scanned while it arrived; marks are valid */
+    bool payload_checked;          /* payload is exactly one well-formed term; marks are valid */
     const struct etf_marks *marks; /* offsets from payload.data; NULL when not checked */
     int payload_error;             /* the payload is not acceptable (BRAIN_ETERM, EDEPTH, EELEMENTS)
-                                      but framing is intact: refuse the message, keep the link */
+                                      but framing is intact: refuse the message, keep the link.
+                                      BRAIN_ETERM also: 131 and nothing behind it, no 131, two
+                                      terms. The payload's beginning may still be read to find whom
+                                      to refuse; of a fragmented one 16 KiB are left. */
 };
 
 struct frame_events {
@@ -39,7 +46,7 @@ struct frame_events {
 
 struct frame_limits {
     uint64_t frame_bytes;   /* of one frame */
-    uint64_t message_bytes; /* of one reassembled message */
+    uint64_t message_bytes; /* of one reassembled message, control and payload */
     uint32_t sequences;     /* fragmented messages under way at once */
     uint64_t pending_bytes; /* in partial frames and unfinished sequences of this connection */
     struct etf_limits terms;
@@ -72,7 +79,8 @@ int frame_reader_feed(struct frame_reader *reader, struct slice bytes);
 /* More precise sentence of the last error, and its first bytes for the log. */
 const char *frame_reader_error(const struct frame_reader *reader, struct slice *offending);
 
-/* Bytes this reader holds now in partial frames and sequences. */
+/* Bytes of memory this reader holds now in partial frames, sequences and input that waits for the
+ * scan budget (not the up to 21 bytes of a frame's head, which lie in the reader itself). */
 uint64_t frame_reader_pending(const struct frame_reader *reader);
 
 #endif
