@@ -27,9 +27,13 @@ struct stored {
  * BRAIN_ECORRUPT. The value's bytes are verified by the checksum, not scanned. */
 int stored_read(struct slice bytes, struct slice id, struct stored *stored);
 
+/* The same without the checksum: form and owner only, so that asking for the version of a large
+ * object costs nothing. `*crc`: what `stored->value` should have (0 for a tombstone). */
+int stored_read_head(struct slice bytes, struct slice id, struct stored *stored, uint32_t *crc);
+
 /* Name in a warehouse: prefix + percent-encoded id (everything but A-Za-z0-9-._ is encoded, ~ too),
- * or prefix + "~" + hex SHA-256 of the id when that is longer than `limit` bytes. NUL-terminated
- * into `out`. */
+ * or prefix + "~" + hex SHA-256 of the id when that is longer than `limit` bytes. Appended to
+ * `out` with a NUL behind it that is not counted in its size. */
 void stored_name(struct buffer *out, const char *prefix, struct slice id, size_t limit);
 
 #endif

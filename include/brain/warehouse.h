@@ -19,7 +19,8 @@ enum warehouse_operation {
 
 /* One request; allocated by the caller, owned by the warehouse until `done` is called with it. */
 struct warehouse_request {
-    struct warehouse_request *next; /* private while queued */
+    struct warehouse_request *next;  /* private while queued */
+    struct warehouse_request *chain; /* private: writes under way whose ids hash alike */
     enum warehouse_operation operation;
     void *owner; /* the caller's own: the object */
     uint8_t id[1024];
@@ -30,10 +31,11 @@ struct warehouse_request {
     bool tombstone;
     struct value value; /* dump: held; dropped by the warehouse when done */
     /* Result: */
-    int status;            /* load: 0, BRAIN_ENOENT, BRAIN_ECORRUPT, BRAIN_EWAREHOUSE. dump: 0,
-                              BRAIN_ECONFLICT,            BRAIN_EWAREHOUSE, BRAIN_ECORRUPT (what is there is not ours:
-                              left untouched) */
-    struct version stored; /* load: version found; dump conflict: version there */
+    int status;            /* load: 0, BRAIN_ENOENT (also for a tombstone), BRAIN_ECORRUPT,
+                              BRAIN_EWAREHOUSE. dump: 0 (also when this very version was there
+                              already), BRAIN_ECONFLICT, BRAIN_EWAREHOUSE, BRAIN_ECORRUPT (what is
+                              there is not ours: left untouched) */
+    struct version stored; /* load: version found; dump conflict: version there, zero for nothing */
     bool stored_known;
     bool stored_tombstone;
     struct value loaded; /* the caller drops it */
@@ -69,12 +71,14 @@ int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
     struct version *epoch, const char **why);
 /* Never blocks. Loads overtake dumps of other ids; requests for one id keep their order. */
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request);
-/* The last failure in words, "" when none since the last success. */
+/* The last failure in words, "" when none since the last success; valid until the loop goes on. */
 const char *warehouse_last_error(const struct warehouse *warehouse);
 const char *warehouse_name(const struct warehouse *warehouse);
 void warehouse_metrics_register(
     struct metrics_registry *registry, const struct warehouse *warehouse);
-/* Completes everything queued, stops the thread, closes; `closed` is called on the loop. */
+/* Completes everything queued, stops the thread, closes; `closed` is called on the loop, after the
+ * last `done`, and `warehouse` is gone then. What is submitted meanwhile is completed too, at worst
+ * with BRAIN_EWAREHOUSE. */
 void warehouse_close(struct warehouse *warehouse, void (*closed)(void *context));
 
 #endif

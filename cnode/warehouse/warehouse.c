@@ -1,0 +1,400 @@
+/* warehouse: the queue between the owner's loop and a driver that may block.
+ *
+ *   owner's loop                      thread
+ *   submit -> [ loads  ] ------------> driver->load, in chunks
+ *          -> [ writes ] ------------> driver->write, in batches
+ *   done  <- [ completed ] <- uv_async -
+ *
+ * Each round the thread takes all loads that wait and one batch of writes, under one lock, and
+ * serves the loads first: somebody waits for a load, nobody for a dump. That keeps the order of one
+ * id too:
+ * - a write never passes an earlier load of its id, because a round takes every load that is older
+ *   than the writes it takes, and serves it first;
+ * - a load never passes an earlier write of its id, because submit looks for one that is not
+ *   delivered yet, and if there is, queues the load behind it, among the writes. */
+#include "brain/warehouse.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "driver.h"
+
+enum {
+    PENDING_BUCKETS = 4096,
+    LOAD_CHUNK = 16, /* loads completed together: few, somebody waits for each */
+    /* A batch is one commit. Measured cost of a commit is one or two syncs of the disk, so many
+     * writes share it; and loads wait for it, so it has an end. */
+    WRITE_BATCH = 512,
+    DELIVER_LIMIT = 1024, /* completions in one turn of the owner's loop */
+};
+static const size_t write_batch_bytes = (size_t)8 << 20;
+
+struct request_list {
+    struct warehouse_request *first, **last;
+};
+
+struct warehouse {
+    const struct warehouse_driver *driver;
+    void *state;
+    warehouse_done_cb done;
+    void *context;
+    void (*closed)(void *context);
+
+    /* The owner's: writes submitted and not delivered yet, by hash of their id. */
+    struct warehouse_request *pending[PENDING_BUCKETS];
+    struct warehouse_metrics metrics;
+    char error[WAREHOUSE_TEXT];
+
+    uv_async_t wake_owner;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake_thread;
+    /* Shared, under `lock`: */
+    struct request_list loads, writes, completed;
+    char failure[WAREHOUSE_TEXT]; /* why the last request with BRAIN_EWAREHOUSE failed */
+    bool closing;                 /* the thread ends when its queues are empty */
+    bool stopped;                 /* it has */
+};
+
+static const struct warehouse_driver *const drivers[] = {&warehouse_local};
+
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+static void list_init(struct request_list *list)
+{
+    list->first = NULL;
+    list->last = &list->first;
+}
+
+static void list_append(struct request_list *list, struct warehouse_request *request)
+{
+    request->next = NULL;
+    *list->last = request;
+    list->last = &request->next;
+}
+
+static struct warehouse_request *list_take(struct request_list *list)
+{
+    struct warehouse_request *request = list->first;
+    if (request == NULL)
+        return NULL;
+    list->first = request->next;
+    if (list->first == NULL)
+        list->last = &list->first;
+    request->next = NULL;
+    return request;
+}
+
+static void list_move(struct request_list *to, struct request_list *from)
+{
+    if (from->first == NULL)
+        return;
+    *to->last = from->first;
+    to->last = from->last;
+    list_init(from);
+}
+
+/* ---- writes under way ------------------------------------------------------------------------ */
+
+static struct slice request_id(const struct warehouse_request *request)
+{
+    return slice_of(request->id, request->id_size);
+}
+
+static struct warehouse_request **pending_bucket(
+    struct warehouse *warehouse, const struct warehouse_request *request)
+{
+    return &warehouse->pending[crc32c(0, request_id(request)) % PENDING_BUCKETS];
+}
+
+static bool is_pending(struct warehouse *warehouse, const struct warehouse_request *request)
+{
+    const struct warehouse_request *other = *pending_bucket(warehouse, request);
+    while (other != NULL && !slice_equal(request_id(other), request_id(request)))
+        other = other->chain;
+    return other != NULL;
+}
+
+static void pending_remove(struct warehouse *warehouse, struct warehouse_request *request)
+{
+    struct warehouse_request **link = pending_bucket(warehouse, request);
+    while (*link != request)
+        link = &(*link)->chain;
+    *link = request->chain;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* Hands a served batch to the owner. */
+static void complete(struct warehouse *warehouse, struct request_list *batch, const char *error)
+{
+    pthread_mutex_lock(&warehouse->lock);
+    if (error[0] != '\0')
+        snprintf(warehouse->failure, sizeof(warehouse->failure), "%s", error);
+    list_move(&warehouse->completed, batch);
+    pthread_mutex_unlock(&warehouse->lock);
+    uv_async_send(&warehouse->wake_owner);
+}
+
+static void serve_loads(struct warehouse *warehouse, struct request_list *loads)
+{
+    while (loads->first != NULL) {
+        char error[WAREHOUSE_TEXT] = "";
+        struct request_list chunk;
+        list_init(&chunk);
+        for (int i = 0; i < LOAD_CHUNK && loads->first != NULL; i++)
+            list_append(&chunk, list_take(loads));
+        warehouse->driver->load(warehouse->state, chunk.first, error);
+        complete(warehouse, &chunk, error);
+    }
+}
+
+/* The next batch of the write queue: writes up to the limits, or loads that wait behind writes. */
+static void take_batch(struct request_list *queue, struct request_list *batch)
+{
+    size_t bytes = 0;
+    int count = 0;
+    list_init(batch);
+    while (queue->first != NULL && count < WRITE_BATCH) {
+        struct warehouse_request *request = queue->first;
+        if (count > 0 && ((request->operation == WAREHOUSE_LOAD) !=
+                                 (batch->first->operation == WAREHOUSE_LOAD) ||
+                             bytes + request->value.size > write_batch_bytes))
+            break;
+        bytes += request->value.size;
+        count++;
+        list_append(batch, list_take(queue));
+    }
+}
+
+static void serve_writes(struct warehouse *warehouse, struct request_list *batch)
+{
+    char error[WAREHOUSE_TEXT] = "";
+    if (batch->first == NULL)
+        return;
+    if (batch->first->operation == WAREHOUSE_LOAD) {
+        serve_loads(warehouse, batch);
+        return;
+    }
+    warehouse->driver->write(warehouse->state, batch->first, error);
+    complete(warehouse, batch, error);
+}
+
+static void *run(void *argument)
+{
+    struct warehouse *warehouse = argument;
+    for (;;) {
+        struct request_list loads, batch;
+        list_init(&loads);
+        pthread_mutex_lock(&warehouse->lock);
+        while (warehouse->loads.first == NULL && warehouse->writes.first == NULL &&
+               !warehouse->closing)
+            pthread_cond_wait(&warehouse->wake_thread, &warehouse->lock);
+        list_move(&loads, &warehouse->loads);
+        take_batch(&warehouse->writes, &batch);
+        if (loads.first == NULL && batch.first == NULL) {
+            warehouse->stopped = true;
+            pthread_mutex_unlock(&warehouse->lock);
+            break;
+        }
+        pthread_mutex_unlock(&warehouse->lock);
+        serve_loads(warehouse, &loads);
+        serve_writes(warehouse, &batch);
+    }
+    warehouse->driver->close(warehouse->state);
+    uv_async_send(&warehouse->wake_owner);
+    return NULL;
+}
+
+/* ---- the owner's side ------------------------------------------------------------------------ */
+
+void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request)
+{
+    assert(request->id_size > 0 && request->id_size <= sizeof(request->id));
+    struct request_list *queue = &warehouse->writes;
+    request->status = 0;
+    request->stored = (struct version){0, 0, 0};
+    request->stored_known = false;
+    request->stored_tombstone = false;
+    request->loaded = value_none();
+    if (request->operation == WAREHOUSE_LOAD) {
+        if (!is_pending(warehouse, request))
+            queue = &warehouse->loads;
+    } else {
+        struct warehouse_request **bucket = pending_bucket(warehouse, request);
+        request->chain = *bucket;
+        *bucket = request;
+    }
+    warehouse->metrics.queued++;
+
+    pthread_mutex_lock(&warehouse->lock);
+    bool stopped = warehouse->stopped;
+    if (stopped) {
+        request->status = BRAIN_EWAREHOUSE;
+        snprintf(warehouse->failure, sizeof(warehouse->failure), "the warehouse is closed");
+        list_append(&warehouse->completed, request);
+    } else {
+        list_append(queue, request);
+        pthread_cond_signal(&warehouse->wake_thread);
+    }
+    pthread_mutex_unlock(&warehouse->lock);
+    if (stopped)
+        uv_async_send(&warehouse->wake_owner);
+}
+
+static void deliver(struct warehouse *warehouse, struct warehouse_request *request)
+{
+    struct warehouse_metrics *metrics = &warehouse->metrics;
+    metrics->queued--;
+    if (request->operation == WAREHOUSE_LOAD) {
+        metrics->loads++;
+        metrics->bytes_loaded += request->loaded.size;
+    } else {
+        pending_remove(warehouse, request);
+        metrics->dumps++;
+        if (request->status == 0)
+            metrics->bytes_dumped += request->value.size;
+        value_drop(&request->value);
+    }
+    if (request->status == BRAIN_EWAREHOUSE || request->status == BRAIN_ECORRUPT)
+        metrics->errors++;
+    if (request->status == BRAIN_EWAREHOUSE) {
+        pthread_mutex_lock(&warehouse->lock);
+        memcpy(warehouse->error, warehouse->failure, sizeof(warehouse->error));
+        pthread_mutex_unlock(&warehouse->lock);
+    } else {
+        warehouse->error[0] = '\0';
+    }
+    warehouse->done(warehouse->context, request);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct warehouse *warehouse = handle->data;
+    void (*closed)(void *context) = warehouse->closed;
+    void *context = warehouse->context;
+    pthread_cond_destroy(&warehouse->wake_thread);
+    pthread_mutex_destroy(&warehouse->lock);
+    heap_release(warehouse);
+    if (closed != NULL)
+        closed(context);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    struct warehouse *warehouse = async->data;
+    struct warehouse_request *request;
+    bool over = false;
+    for (int i = 0; i < DELIVER_LIMIT; i++) {
+        pthread_mutex_lock(&warehouse->lock);
+        request = list_take(&warehouse->completed);
+        over = request == NULL && warehouse->stopped;
+        pthread_mutex_unlock(&warehouse->lock);
+        if (request == NULL)
+            break;
+        deliver(warehouse, request);
+    }
+    if (over) {
+        if (uv_is_closing((uv_handle_t *)async))
+            return;
+        pthread_join(warehouse->thread, NULL);
+        uv_close((uv_handle_t *)async, on_handle_closed);
+    } else {
+        pthread_mutex_lock(&warehouse->lock);
+        bool more = warehouse->completed.first != NULL;
+        pthread_mutex_unlock(&warehouse->lock);
+        if (more)
+            uv_async_send(async);
+    }
+}
+
+const char *warehouse_last_error(const struct warehouse *warehouse)
+{
+    return warehouse->error;
+}
+
+const char *warehouse_name(const struct warehouse *warehouse)
+{
+    return warehouse->driver->name;
+}
+
+void warehouse_metrics_register(
+    struct metrics_registry *registry, const struct warehouse *warehouse)
+{
+    const char *group = "warehouse";
+    const struct warehouse_metrics *source = &warehouse->metrics;
+    WAREHOUSE_METRICS(METRICS_ROW)
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static const struct warehouse_driver *find_driver(const char *name)
+{
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+        if (strcmp(drivers[i]->name, name) == 0)
+            return drivers[i];
+    }
+    return NULL;
+}
+
+int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
+    const struct warehouse_options *options, warehouse_done_cb done, void *context,
+    struct version *epoch, const char **why)
+{
+    static char text[WAREHOUSE_TEXT];
+    *why = text;
+    const struct warehouse_driver *driver = find_driver(options->manager);
+    if (driver == NULL) {
+        snprintf(text, sizeof(text), "warehouse_manager \"%s\" is not known; there is: local",
+            options->manager);
+        return BRAIN_ECONFIG;
+    }
+    struct warehouse *warehouse = heap_allocate_zeroed(sizeof(*warehouse));
+    if (warehouse == NULL) {
+        snprintf(text, sizeof(text), "%s", error_sentence(BRAIN_ENOMEM));
+        return BRAIN_ENOMEM;
+    }
+    warehouse->driver = driver;
+    warehouse->done = done;
+    warehouse->context = context;
+    list_init(&warehouse->loads);
+    list_init(&warehouse->writes);
+    list_init(&warehouse->completed);
+
+    int status = driver->open(&warehouse->state, options, epoch, text);
+    if (status != 0) {
+        heap_release(warehouse);
+        return status;
+    }
+    pthread_mutex_init(&warehouse->lock, NULL);
+    pthread_cond_init(&warehouse->wake_thread, NULL);
+    status = uv_async_init(loop, &warehouse->wake_owner, on_wake);
+    if (status != 0) {
+        snprintf(text, sizeof(text), "no descriptor to wake the loop: %s", uv_strerror(status));
+        driver->close(warehouse->state);
+        heap_release(warehouse);
+        return BRAIN_EIO;
+    }
+    warehouse->wake_owner.data = warehouse;
+    status = pthread_create(&warehouse->thread, NULL, run, warehouse);
+    if (status != 0) {
+        snprintf(text, sizeof(text), "the warehouse's thread could not be started: %s",
+            uv_strerror(uv_translate_sys_error(status)));
+        driver->close(warehouse->state);
+        uv_close((uv_handle_t *)&warehouse->wake_owner, on_handle_closed);
+        return BRAIN_EIO;
+    }
+    *warehouse_out = warehouse;
+    return 0;
+}
+
+void warehouse_close(struct warehouse *warehouse, void (*closed)(void *context))
+{
+    warehouse->closed = closed;
+    pthread_mutex_lock(&warehouse->lock);
+    warehouse->closing = true;
+    pthread_cond_signal(&warehouse->wake_thread);
+    pthread_mutex_unlock(&warehouse->lock);
+}
