@@ -35,7 +35,8 @@
     X(messages_dropped, COUNTER, "messages to unknown names or pids")                              \
     X(terms_refused, COUNTER, "messages refused because their term was malformed or over a limit") \
     X(pings_answered, COUNTER, "net_adm:ping answered")                                            \
-    X(requests_refused, COUNTER, "spawn, rex, sys and io requests refused")                        \
+    X(requests_refused, COUNTER, "spawn, rex, sys, io and gen_event requests refused")             \
+    X(memory_errors, COUNTER, "connections closed because memory ran out")                         \
     X(monitors, GAUGE, "monitors and links held by peers on our processes")
 
 struct channel_metrics {
@@ -63,7 +64,7 @@ struct channel_node {
 };
 
 /* Our one pid: registered process. Every field but the creation is constant. */
-enum { CHANNEL_PID_ID = 1, CHANNEL_PID_SERIAL = 0 };
+enum { CHANNEL_PID_ID = 1, CHANNEL_PID_SERIAL = 1 };
 
 struct channel; /* opaque: cnode/dist/channel.c */
 
@@ -77,6 +78,7 @@ struct channel_message {
     struct slice from;             /* sender's pid term; empty: not known */
 };
 
+/* Called during channel_feed. They may send on the channel, but must not destroy it or feed it. */
 struct channel_events {
     void *context;
     void (*on_up)(void *context, struct channel *channel);
@@ -91,9 +93,12 @@ struct channel *channel_create(struct channel_node *node, enum handshake_role ro
 /* Answers nothing more; forgets everything of the peer. */
 void channel_destroy(struct channel *channel);
 
+/* Handshake done, and nothing has ended the channel yet. */
 bool channel_is_up(const struct channel *channel);
 struct slice channel_peer(const struct channel *channel); /* name; empty before the handshake */
-/* Did the peer offer no more than ei does? Then it ticks only when it feels like it. */
+/* Did the peer offer no more than ei does (neither monitors by name nor fragments)? Then it ticks
+ * only inside its receive calls: it is never dropped for silence, ticked at most every 15 s, and
+ * its ticks (answers to ours) are not answered. */
 bool channel_peer_is_simple(const struct channel *channel);
 
 /* As frame_reader_area. */
@@ -105,7 +110,8 @@ int channel_feed(struct channel *channel, struct slice bytes, uint64_t now_ms);
 /* Call about once a second: deadline of the handshake, ticks, silence, output limit. Same errors.
  */
 int channel_clock(struct channel *channel, uint64_t now_ms);
-/* One sentence on the last error: who, what, the first bytes. Valid until channel_destroy. */
+/* One sentence on the error that ended the channel: who, what, the first bytes; printable and
+ * short. Empty while there is none. Valid until channel_destroy. */
 const char *channel_error(struct channel *channel);
 
 /* ---- sending --------------------------------------------------------------------------------
@@ -116,8 +122,9 @@ const char *channel_error(struct channel *channel);
  *
  * `to`: pid term. `alias`: reference term from a call's tag, or empty; used when the peer
  * negotiated ALIAS, so that an answer that comes too late is dropped there. Returns NULL when the
- * channel is not up. `tail` as in outbox_commit. BRAIN_ETOOBIG: the output limit is passed; the
- * next channel_clock or channel_feed returns it too. */
+ * channel is not up (any more). `tail` as in outbox_commit. BRAIN_ENOMEM: this message is dropped.
+ * BRAIN_ETOOBIG: the output limit is passed; from then on the channel is not up, and channel_clock
+ * and channel_feed return it too. */
 struct buffer *channel_send_begin(struct channel *channel, struct slice to, struct slice alias);
 int channel_send_commit(struct channel *channel, const struct value *tail);
 void channel_send_abort(struct channel *channel);

@@ -43,7 +43,7 @@ enum control_operation {
  * have is empty. Terms are raw, tag included. */
 struct control {
     enum control_operation operation; /* trace variants folded: SEND_TT is CONTROL_SEND */
-    bool has_payload;                 /* a second term follows the control tuple */
+    bool has_payload;                 /* the operation has a second term behind the tuple */
     struct slice from;    /* pid term; MONITOR_P_EXIT: pid or atom term of the process that ended */
     struct slice to;      /* pid term, when addressed to a pid */
     struct slice to_name; /* text of the registered name, when addressed by name */
@@ -53,20 +53,25 @@ struct control {
 };
 
 /* Decodes the control tuple at the reader and moves past it. Returns 0; BRAIN_EPROTO for an
- * unknown operation or wrong arity or kinds; the error of the reader for a malformed term. */
+ * unknown operation or wrong arity or kinds; the error of the reader for a malformed term that is
+ * stepped over (cookie, trace token, spawn options). After an error `control` is not valid. */
 int control_read(struct etf_reader *reader, struct control *control);
 
 /* Encoders append the control tuple only (no frame, no payload). Slices are terms, as above. */
 void control_write_send(struct buffer *out, struct slice to); /* {2,'',To} */
+void control_write_send_sender(struct buffer *out, struct slice from, struct slice to); /* 22 */
 void control_write_reg_send(
     struct buffer *out, struct slice from, struct slice name); /* {6,From,'',Name} */
-void control_write_alias_send(struct buffer *out, struct slice from, struct slice reference);
+void control_write_alias_send(
+    struct buffer *out, struct slice from, struct slice reference); /* {33,From,Ref} */
+/* `reason` is an atom's text. With `as_payload` (EXIT_PAYLOAD negotiated) the caller sends it as
+ * the payload. MONITOR_P_EXIT's `from` may be an atom term: the name that was monitored. */
 void control_write_exit(struct buffer *out, struct slice from, struct slice to, const char *reason,
-    bool as_payload); /* {3,..,Reason}, or {24,..} and the caller sends the reason as payload */
+    bool as_payload); /* {3,From,To,Reason} or {24,From,To} */
 void control_write_monitor_exit(struct buffer *out, struct slice from, struct slice to,
-    struct slice reference, const char *reason, bool as_payload); /* 21 or 28 */
+    struct slice reference, const char *reason, bool as_payload); /* {21,..,Reason} or {28,..} */
 void control_write_unlink_ack(
-    struct buffer *out, struct slice id, struct slice from, struct slice to);
+    struct buffer *out, struct slice id, struct slice from, struct slice to); /* {36,Id,..} */
 void control_write_spawn_refusal(struct buffer *out, struct slice reference, struct slice to,
     const char *reason); /* {31,ReqId,To,0,Reason} */
 
