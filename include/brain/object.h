@@ -53,8 +53,9 @@ struct store_metrics {
     METRICS_FIELDS(STORE_METRICS)
 };
 
-struct object; /* opaque: cnode/object/table.c */
-struct store;  /* opaque: cnode/object/store.c */
+struct object; /* opaque: an object with something under way (cnode/object/store_inside.h); stable
+                  from the load or dump event to its result */
+struct store;  /* opaque: cnode/object/store_inside.h */
 
 struct store_options {
     uint64_t key_ttl_ms;      /* each of the two idle steps */
@@ -78,6 +79,8 @@ struct store_waiter {
     uint8_t state;         /* private */
 };
 
+/* All events may call back into the store, and load and dump may be answered within the event. What
+ * an event is given is borrowed for its call, and only until it calls back into the store. */
 struct store_events {
     void *context;
     /* Read `id` from the warehouse; answer with exactly one store_loaded(object). */
@@ -119,23 +122,30 @@ int store_set(struct store *store, struct slice id, struct value value, uint64_t
 /* Deletes, in RAM at once and in the warehouse by a tombstone. STORE_DONE or BRAIN_ENOMEM. */
 int store_delete(struct store *store, struct slice id, uint64_t now_ms);
 
-/* Dumps now and releases from RAM. STORE_DONE when there is nothing to dump; STORE_WAIT: answered
- * STORE_DONE when the warehouse has it, or with the dump's error (the object stays, and is
- * retried), or BRAIN_ETIMEOUT. `waiter` NULL: nobody wants to know. */
+/* Dumps now, ahead of all that idles, and releases from RAM unless it is written again meanwhile.
+ * STORE_DONE when there is nothing to dump; STORE_WAIT: answered STORE_DONE when the warehouse has
+ * it, or with the dump's error (the object stays, and is retried), or BRAIN_ETIMEOUT. BRAIN_ENOMEM.
+ * `waiter` NULL: nobody wants to know. */
 int store_persist(
     struct store *store, struct slice id, uint64_t now_ms, struct store_waiter *waiter);
 
 /* Results. Load: status 0 with `value` and `version`; STORE_ABSENT with `version` of a tombstone or
  * NULL; or an error (BRAIN_EWAREHOUSE, BRAIN_ECORRUPT: waiting reads get it, the stored object is
- * left untouched). Dump: 0; BRAIN_ECONFLICT with the stored `version`; or an error. */
+ * left untouched). Dump: 0; BRAIN_ECONFLICT with the `stored` version; or an error.
+ *
+ * A conflict with a version that this process never knew makes the object newer than it, and it is
+ * dumped again at once; so does one with an older version than ours (an earlier attempt of our own
+ * whose answer was lost). One with the very version dumped is a success. One with a newer version
+ * than the one known: ours is set aside, and leaves RAM. */
 void store_loaded(struct store *store, struct object *object, int status,
     const struct version *version, const struct value *value, uint64_t now_ms);
 void store_dumped(struct store *store, struct object *object, int status,
     const struct version *stored, uint64_t now_ms);
 
-/* Does what time asks for: idle steps, retries, expired waiters, table growth; at most `budget`
+/* Does what time asks for: idle steps, retries, expired waiters, the drain; at most `budget`
  * objects are looked at. Returns how many ms until it wants to be called again (0: at once, in the
- * next turn of the loop). */
+ * next turn of the loop). What other calls bring in the meantime is never due sooner than that. The
+ * table grows and shrinks bucket by bucket with each write, not here. */
 uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget);
 
 /* From now on everything dirty is dumped as fast as dumps_parallel allows. Progress is in the

@@ -1,0 +1,190 @@
+/* What time brings: expired waiters, retries, idle steps; and the drain. */
+#include "store_inside.h"
+
+#include <assert.h>
+
+static uint16_t tick_of(const struct store *store, uint64_t now_ms)
+{
+    return (uint16_t)(now_ms / store->idle.granularity_ms);
+}
+
+/* Stamps wrap after 512 times key_ttl. An item that nobody looked at for so long (it was busy)
+ * only seems to have been used more lately than it was. */
+static uint16_t idle_ticks(const struct store *store, const struct item *item, uint64_t now_ms)
+{
+    return (uint16_t)(tick_of(store, now_ms) - item->accessed);
+}
+
+static uint32_t idle_limit(const struct store *store, const struct item *item)
+{
+    return item->flags & ITEM_DIRTY ? store->ttl_ticks : 2 * store->ttl_ticks;
+}
+
+void store_rest(struct store *store, struct item *item, uint64_t now_ms)
+{
+    assert(!(item->flags & ITEM_BUSY));
+    if (store->draining && item->flags & ITEM_DIRTY) {
+        list_append(&store->cold, &item->idle);
+        return;
+    }
+    uint32_t limit = idle_limit(store, item), idle = idle_ticks(store, item, now_ms);
+    uint64_t due_tick = now_ms / store->idle.granularity_ms + (limit > idle ? limit - idle : 0);
+    wheel_insert(&store->idle, &item->idle, due_tick * store->idle.granularity_ms);
+}
+
+/* ---- retries --------------------------------------------------------------------------------- */
+
+static uint64_t next_random(struct store *store)
+{
+    uint64_t x = store->random; /* xorshift64*: Marsaglia, "Xorshift RNGs"; Vigna */
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    store->random = x;
+    return x * 0x2545F4914F6CDD1DU;
+}
+
+/* Twice as long after each failure, and of that a random part between a half and all, so that what
+ * failed together does not come back together. A drain does not double: it wants to know soon. */
+void store_back_off(struct store *store, struct object *object, uint64_t now_ms)
+{
+    uint64_t delay_ms = store->options.retry_min_ms;
+    unsigned doublings = store->draining ? 0 : object->failures;
+    while (doublings-- > 0 && delay_ms < store->options.retry_max_ms)
+        delay_ms = delay_ms <= store->options.retry_max_ms / 2 ? delay_ms * 2
+                                                               : store->options.retry_max_ms;
+    if (object->failures < UINT8_MAX)
+        object->failures++;
+    delay_ms -= next_random(store) % (delay_ms / 2 + 1);
+    object->stage = OBJECT_LISTED;
+    object->retry_at_ms = now_ms + delay_ms;
+    list_remove(&object->link);
+    wheel_insert(&store->backoff, &object->link, object->retry_at_ms);
+}
+
+static void advance_retries(struct store *store, uint64_t now_ms, uint32_t *budget)
+{
+    struct link *link;
+    while (*budget > 0 && (link = wheel_take(&store->backoff, now_ms)) != NULL) {
+        struct object *object = list_entry(link, struct object, link);
+        --*budget;
+        if (object->retry_at_ms > now_ms) /* further off than the wheel reaches */
+            wheel_insert(&store->backoff, link, object->retry_at_ms);
+        else
+            list_append(&store->retries, link);
+    }
+}
+
+/* ---- waiters --------------------------------------------------------------------------------- */
+
+/* Reads behind others were waiting for their turn only. */
+static void answer_captured(struct store *store, struct object *object)
+{
+    while (object->reads.first && object->reads.first->kind != WAITER_LOAD) {
+        struct store_waiter *waiter = waiters_pop(&store->deadlines, &object->reads);
+        bool found = waiter->kind == WAITER_VALUE;
+        store_answer(
+            store, waiter, found ? STORE_FOUND : STORE_ABSENT, found ? &waiter->captured : NULL);
+    }
+}
+
+static void advance_waiters(struct store *store, uint64_t now_ms, uint32_t *budget)
+{
+    struct store_waiter *waiter;
+    while (*budget > 0 && (waiter = store->deadlines.oldest) != NULL &&
+           waiter->deadline_ms <= now_ms) {
+        struct object *object = waiter->object;
+        bool read = waiter->kind != WAITER_PERSIST;
+        struct store_waiter *first =
+            waiters_pop(&store->deadlines, read ? &object->reads : &object->persists);
+        assert(first == waiter);
+        (void)first;
+        --*budget;
+        store->metrics.timeouts++;
+        object->pins++;
+        store_answer(store, waiter, BRAIN_ETIMEOUT, NULL);
+        if (read)
+            answer_captured(store, object);
+        object_unpin(store, object, now_ms);
+    }
+}
+
+/* ---- idling ---------------------------------------------------------------------------------- */
+
+static void advance_idle(struct store *store, uint64_t now_ms, uint32_t *budget)
+{
+    struct link *link;
+    while (*budget > 0 && (link = wheel_take(&store->idle, now_ms)) != NULL) {
+        struct item *item = list_entry(link, struct item, idle);
+        --*budget;
+        if (idle_ticks(store, item, now_ms) < idle_limit(store, item)) {
+            store_rest(store, item, now_ms); /* was used meanwhile */
+        } else if (item->flags & ITEM_DIRTY) {
+            list_append(&store->cold, &item->idle);
+        } else {
+            store_remove(store, item);
+            store->metrics.dropped_idle++;
+        }
+    }
+}
+
+/* ---- drain ----------------------------------------------------------------------------------- */
+
+static void make_cold(void *context, struct item *item)
+{
+    struct store *store = context;
+    if ((item->flags & (ITEM_DIRTY | ITEM_BUSY)) != ITEM_DIRTY)
+        return;
+    list_remove(&item->idle);
+    list_append(&store->cold, &item->idle);
+}
+
+static void advance_drain(struct store *store, uint32_t *budget)
+{
+    while (*budget > 0 && !store->drain_scanned) {
+        --*budget;
+        if (!table_scan(&store->table, &store->drain_cursor, make_cold, store))
+            store->drain_scanned = true;
+    }
+}
+
+void store_drain(struct store *store, uint64_t now_ms)
+{
+    (void)now_ms;
+    if (!store->draining) {
+        store->draining = true;
+        store->table.keep_buckets = true;
+        /* Whatever failed before gets one try now. */
+        wheel_take_all(&store->backoff, &store->retries);
+    }
+    store_pump(store);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+static uint64_t at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
+{
+    uint32_t left = budget > 0 ? budget : 1;
+    advance_waiters(store, now_ms, &left);
+    advance_retries(store, now_ms, &left);
+    if (store->draining)
+        advance_drain(store, &left);
+    advance_idle(store, now_ms, &left);
+    store_pump(store);
+    if (left == 0)
+        return 0;
+
+    /* What comes into being after this call is due no sooner than one of these times. */
+    uint64_t next_ms = at_most(store->options.key_ttl_ms, store->options.retry_min_ms / 2);
+    next_ms = at_most(next_ms, store->options.wait_timeout_ms);
+    next_ms = at_most(next_ms, wheel_next_ms(&store->idle, now_ms));
+    next_ms = at_most(next_ms, wheel_next_ms(&store->backoff, now_ms));
+    if (store->deadlines.oldest && store->deadlines.oldest->deadline_ms > now_ms)
+        next_ms = at_most(next_ms, store->deadlines.oldest->deadline_ms - now_ms);
+    return next_ms > 0 ? next_ms : 1;
+}

@@ -1,0 +1,353 @@
+/* Loads and dumps: how they begin, what their results mean. */
+#include "store_inside.h"
+
+#include <assert.h>
+
+/* A warehouse that reports conflict after conflict is not believed for ever: after so many in a row
+ * the dump counts as failed and waits like any other. */
+enum { CONFLICTS_MAX = 3 };
+
+/* ---- struct object -----------------------------------------------------------------------------
+ */
+
+struct object *object_create(struct store *store, struct item *item)
+{
+    struct object *object = heap_allocate_zeroed(sizeof(*object));
+    if (!object)
+        return NULL;
+    object->item = item;
+    list_init(&object->link);
+    if (item->flags & ITEM_STORED_KNOWN) {
+        object->stored = epochs_unpack(&store->epochs, *item_stored(item));
+        object->stored_known = true;
+        epochs_drop(&store->epochs, *item_stored(item));
+        item->flags &= (uint8_t)~ITEM_STORED_KNOWN;
+    }
+    list_remove(&item->idle);
+    item->object = object;
+    item->flags |= ITEM_BUSY;
+    return object;
+}
+
+/* Back to an item alone. */
+static struct item *object_dissolve(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    assert(!object->reads.first && !object->persists.first && object->pins == 0);
+    list_remove(&object->link);
+    item->flags &= (uint8_t)~ITEM_BUSY;
+    list_init(&item->idle);
+    /* Without memory, or room, what the warehouse holds is forgotten: the next dump then finds out
+     * by a conflict. */
+    if (item->flags & ITEM_DIRTY && item->flags & ITEM_HAS_STORED && object->stored_known &&
+        epochs_hold(&store->epochs, object->stored, item_stored(item)) == 0)
+        item->flags |= ITEM_STORED_KNOWN;
+    heap_release(object);
+    return item;
+}
+
+void object_settle(struct store *store, struct object *object, uint64_t now_ms)
+{
+    struct item *item = object->item;
+    if (object->stage != OBJECT_RESTING || object->pins > 0)
+        return;
+    if (item->flags & ITEM_DIRTY) {
+        if (object->soon || object->persists.first) {
+            object_hurry(store, object);
+            return;
+        }
+        item = object_dissolve(store, object);
+        store_rest(store, item, now_ms);
+        return;
+    }
+    bool leave = object->leave;
+    item = object_dissolve(store, object);
+    if (item->flags & (ITEM_UNKNOWN | ITEM_TOMBSTONE)) {
+        store_remove(store, item); /* there is nothing, and the warehouse knows */
+    } else if (leave) {
+        store_remove(store, item);
+        store->metrics.dropped_persist++;
+    } else {
+        store_rest(store, item, now_ms);
+    }
+}
+
+void object_unpin(struct store *store, struct object *object, uint64_t now_ms)
+{
+    if (--object->pins > 0)
+        return;
+    if (object->item)
+        object_settle(store, object, now_ms);
+    else
+        heap_release(object); /* given up meanwhile */
+}
+
+void object_hurry(struct store *store, struct object *object)
+{
+    if (object->stage == OBJECT_LISTED && object->retry_at_ms == 0)
+        return; /* keeps its place in line */
+    object->stage = OBJECT_LISTED;
+    object->retry_at_ms = 0;
+    list_remove(&object->link);
+    list_append(&store->urgent, &object->link);
+}
+
+/* Every version given from now on is above `seen`. */
+static void raise_above(struct store *store, struct version seen)
+{
+    if (version_compare(seen, store->latest) <= 0)
+        return;
+    if (seen.counter < UINT64_MAX)
+        store->latest = (struct version){seen.view, seen.counter + 1, store->latest.seq};
+    else if (seen.view < UINT64_MAX)
+        store->latest = (struct version){seen.view + 1, 0, store->latest.seq};
+}
+
+/* ---- loads ----------------------------------------------------------------------------------- */
+
+/* Puts what the load brought in the place of the item that waited for it. */
+static int fill(
+    struct store *store, struct object *object, struct version version, const struct value *value)
+{
+    struct item *empty = object->item;
+    struct item *item = item_create(item_id(empty), value, false);
+    if (!item)
+        return BRAIN_ENOMEM;
+    if (epochs_hold(&store->epochs, version, &item->version) != 0) {
+        item_release(item);
+        return BRAIN_ENOMEM;
+    }
+    item->accessed = empty->accessed;
+    item->flags |= ITEM_BUSY;
+    item->object = object;
+    object->item = item;
+    table_replace(&store->table, table_hash(&store->table, item_id(item)), empty, item);
+    item_release(empty);
+    store_count(store, item);
+    return 0;
+}
+
+static void answer_reads(
+    struct store *store, struct object *object, int status, const struct value *value)
+{
+    struct store_waiter *waiter;
+    while ((waiter = waiters_pop(&store->deadlines, &object->reads)) != NULL) {
+        if (waiter->kind == WAITER_VALUE)
+            store_answer(store, waiter, STORE_FOUND, &waiter->captured);
+        else if (waiter->kind == WAITER_ABSENT)
+            store_answer(store, waiter, STORE_ABSENT, NULL);
+        else
+            store_answer(store, waiter, status, status == STORE_FOUND ? value : NULL);
+    }
+}
+
+void store_loaded(struct store *store, struct object *object, int status,
+    const struct version *version, const struct value *value, uint64_t now_ms)
+{
+    assert(object->stage == OBJECT_LOADING && (status != 0 || value));
+    object->stage = OBJECT_RESTING;
+    object->pins++;
+    store->metrics.loading--;
+    if (status == 0 || status == STORE_ABSENT) {
+        struct version stored = version ? *version : (struct version){0, 0, 0};
+        bool overwritten = !(object->item->flags & ITEM_UNKNOWN);
+        raise_above(store, stored);
+        object->stored = stored;
+        object->stored_known = true;
+        if (overwritten) {
+            /* The write wins, so it must be the later version. Without memory for that, the dump's
+             * conflict will say so again. */
+            struct version own = epochs_unpack(&store->epochs, object->item->version);
+            object->stored_known =
+                version_compare(own, stored) > 0 || store_renew_version(store, object->item) == 0;
+        } else if (status == 0) {
+            status = fill(store, object, stored, value);
+        }
+    }
+    if (status == 0)
+        store->metrics.loads_found++;
+    else if (status == STORE_ABSENT)
+        store->metrics.loads_absent++;
+    else
+        store->metrics.loads_failed++;
+    answer_reads(store, object, status == 0 ? STORE_FOUND : status, value);
+    object_unpin(store, object, now_ms);
+    store_pump(store);
+}
+
+/* ---- dumps ----------------------------------------------------------------------------------- */
+
+static bool may_start(const struct store *store, uint64_t bytes)
+{
+    if (store->metrics.persisting == 0)
+        return true; /* one at least, however large */
+    return store->metrics.persisting < store->options.dumps_parallel &&
+           bytes <= store->options.dumps_parallel_bytes &&
+           store->dumping_bytes <= store->options.dumps_parallel_bytes - bytes;
+}
+
+static void start_dump(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    assert(item->flags & ITEM_DIRTY && object->stage == OBJECT_LISTED && !object->rewritten);
+    list_remove(&object->link);
+    object->stage = OBJECT_DUMPING;
+    object->retry_at_ms = 0;
+    object->soon = false;
+    object->dumped = epochs_unpack(&store->epochs, item->version);
+    object->dumped_bytes = item_value_size(item);
+    for (struct store_waiter *waiter = object->persists.first; waiter; waiter = waiter->next)
+        waiter->state = WAITER_THIS_DUMP;
+    store->metrics.persisting++;
+    store->dumping_bytes += object->dumped_bytes;
+    /* Copies: the result may come, and the object go, before the event returns. */
+    struct version stored = object->stored;
+    struct value value = item_value(item);
+    store->events.dump(store->events.context, object, item_id(item), object->dumped,
+        object->stored_known ? &stored : NULL, item->flags & ITEM_TOMBSTONE ? NULL : &value);
+}
+
+/* The next object to dump, still in its list; NULL: none, or no memory. */
+static struct object *next_dump(struct store *store)
+{
+    struct link *link = list_first(&store->urgent);
+    if (!link)
+        link = list_first(&store->retries);
+    if (link)
+        return list_entry(link, struct object, link);
+    link = list_first(&store->cold);
+    if (!link)
+        return NULL;
+    struct item *item = list_entry(link, struct item, idle);
+    if (!may_start(store, item_value_size(item)))
+        return NULL;
+    struct object *object = object_create(store, item);
+    if (!object)
+        return NULL; /* it stays where it is, until the next call */
+    object->stage = OBJECT_LISTED;
+    list_append(&store->retries, &object->link);
+    return object;
+}
+
+void store_pump(struct store *store)
+{
+    /* A warehouse may answer within the event: then this loop goes on, and does not nest. */
+    if (store->pumping)
+        return;
+    store->pumping = true;
+    struct object *object;
+    while ((object = next_dump(store)) != NULL && may_start(store, item_value_size(object->item)))
+        start_dump(store, object);
+    store->pumping = false;
+}
+
+void store_answer_persists(struct store *store, struct object *object, bool all, int status)
+{
+    /* Those that stand there now: an answer may bring new ones. */
+    for (size_t left = object->persists.count; left > 0; left--) {
+        if (!all && object->persists.first->state != WAITER_THIS_DUMP)
+            break;
+        store_answer(store, waiters_pop(&store->deadlines, &object->persists), status, NULL);
+    }
+}
+
+static void confirm(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    object->stored = object->dumped;
+    object->stored_known = true;
+    object->failures = 0;
+    object->conflicts = 0;
+    ages_leave(&store->ages, item->age);
+    if (object->rewritten) {
+        item->age = object->later_age;
+        object->rewritten = false;
+    } else {
+        store_uncount(store, item);
+        item->flags &= (uint8_t)~ITEM_DIRTY;
+        store_count(store, item);
+    }
+    store->metrics.dumps_done++;
+    store_answer_persists(store, object, false, STORE_DONE);
+}
+
+/* Until a dump is confirmed, the object is as old as its first write that is not dumped. */
+static void forget_dump(struct store *store, struct object *object)
+{
+    if (object->rewritten)
+        ages_leave(&store->ages, object->later_age);
+    object->rewritten = false;
+}
+
+static void fail(struct store *store, struct object *object, int status, uint64_t now_ms)
+{
+    forget_dump(store, object);
+    store->metrics.dumps_failed++;
+    object->conflicts = 0;
+    store_back_off(store, object, now_ms);
+    store_answer_persists(store, object, true, status);
+}
+
+/* Somebody else replaced what we had read. Theirs is newer: ours must not overwrite it, and must
+ * not be lost silently either. The object has no item after that, and goes when it is unpinned. */
+static void give_up(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    struct value value = item_value(item);
+    forget_dump(store, object);
+    store->metrics.dumps_late++;
+    store->events.set_aside(store->events.context, item_id(item),
+        epochs_unpack(&store->epochs, item->version), item->flags & ITEM_TOMBSTONE ? NULL : &value);
+    /* Out of RAM before anybody hears of it: whoever then reads, reads the newer one. */
+    item = object->item;
+    item->flags &= (uint8_t)~ITEM_BUSY;
+    list_init(&item->idle);
+    store_remove(store, item);
+    object->item = NULL;
+    store_answer_persists(store, object, true, BRAIN_ECONFLICT);
+}
+
+/* The warehouse holds something else than expected. */
+static void conflict(
+    struct store *store, struct object *object, struct version stored, uint64_t now_ms)
+{
+    int order = version_compare(stored, object->dumped);
+    if (order == 0) { /* our own earlier attempt, whose answer was lost */
+        confirm(store, object);
+        return;
+    }
+    /* A newer version than one we knew. One that we never knew is from before this process: alone,
+     * we own the id, so what was written to us is the later one. */
+    if (order > 0 && object->stored_known) {
+        give_up(store, object);
+        return;
+    }
+    forget_dump(store, object);
+    raise_above(store, stored);
+    if (++object->conflicts > CONFLICTS_MAX ||
+        (order > 0 && store_renew_version(store, object->item) != 0)) {
+        fail(store, object, BRAIN_EWAREHOUSE, now_ms);
+        return;
+    }
+    object->stored = stored;
+    object->stored_known = true;
+    object_hurry(store, object);
+}
+
+void store_dumped(struct store *store, struct object *object, int status,
+    const struct version *stored, uint64_t now_ms)
+{
+    assert(object->stage == OBJECT_DUMPING);
+    object->stage = OBJECT_RESTING;
+    object->pins++;
+    store->metrics.persisting--;
+    store->dumping_bytes -= object->dumped_bytes;
+    if (status == 0)
+        confirm(store, object);
+    else if (status == BRAIN_ECONFLICT && stored)
+        conflict(store, object, *stored, now_ms);
+    else
+        fail(store, object, status == BRAIN_ECONFLICT ? BRAIN_EWAREHOUSE : status, now_ms);
+    object_unpin(store, object, now_ms);
+    store_pump(store);
+}

@@ -1,0 +1,41 @@
+/* table: finds items by id. See table.c. */
+#ifndef BRAIN_OBJECT_TABLE_H
+#define BRAIN_OBJECT_TABLE_H
+
+#include "item.h"
+
+struct table_bucket;
+struct table_segment {
+    void *memory;                 /* as allocated */
+    struct table_bucket *buckets; /* the same, aligned to a cache line */
+};
+
+struct table {
+    uint64_t seed;
+    size_t items;
+    size_t buckets;
+    uint64_t mask; /* the smallest 2^n - 1 that covers all buckets */
+    struct table_segment *segments;
+    size_t segments_used, segments_capacity;
+    bool keep_buckets; /* while scanning: buckets split but do not merge */
+};
+
+int table_init(struct table *table, uint64_t seed); /* 0 or BRAIN_ENOMEM */
+void table_release(struct table *table);            /* the items are the caller's */
+
+/* A lookup in two steps, so that many can be under way at once: hash, then find. */
+uint64_t table_hash(const struct table *table, struct slice id);
+struct item *table_find(const struct table *table, uint64_t hash, struct slice id);
+/* The id must not be there yet. 0 or BRAIN_ENOMEM (nothing changed). */
+int table_insert(struct table *table, uint64_t hash, struct item *item);
+/* The item must be there. */
+void table_replace(struct table *table, uint64_t hash, struct item *old, struct item *new);
+void table_remove(struct table *table, uint64_t hash, struct item *item);
+
+typedef void (*table_visit_cb)(void *context, struct item *item);
+/* Visits one bucket and moves the cursor (0 to start); false when it has passed the last. While
+ * `keep_buckets` is set, every item that stays in the table is visited at least once. `visit` must
+ * not change the table; it may free items when the table is released next. */
+bool table_scan(struct table *table, size_t *cursor, table_visit_cb visit, void *context);
+
+#endif

@@ -1,0 +1,35 @@
+/* waiters: requests in line. Each is in two lines, both in order of arrival: that of its object
+ * (one for reads, one for persists), and that of all by deadline, which is the same order because
+ * all wait equally long. So whoever leaves, for whatever reason, is the first of its object's line.
+ */
+#ifndef BRAIN_OBJECT_WAITERS_H
+#define BRAIN_OBJECT_WAITERS_H
+
+#include "brain/object.h"
+
+/* store_waiter.kind */
+enum {
+    WAITER_LOAD,    /* a read of what the load brings */
+    WAITER_VALUE,   /* a read of `captured`, behind reads of the load */
+    WAITER_ABSENT,  /* the same, of an object deleted meanwhile */
+    WAITER_PERSIST, /* for a dump */
+};
+/* store_waiter.state of WAITER_PERSIST: is the dump under way the one it waits for, or the next? */
+enum { WAITER_NEXT_DUMP, WAITER_THIS_DUMP };
+
+struct waiter_line {
+    struct store_waiter *first, *last;
+    size_t count;
+};
+
+struct waiter_deadlines {
+    struct store_waiter *oldest, *newest;
+    size_t count;
+};
+
+void waiters_push(struct waiter_deadlines *deadlines, struct waiter_line *line,
+    struct store_waiter *waiter, struct object *object, uint8_t kind, uint64_t deadline_ms);
+/* Takes out the first of the line, or NULL. Its `captured` is then the caller's to drop. */
+struct store_waiter *waiters_pop(struct waiter_deadlines *deadlines, struct waiter_line *line);
+
+#endif
