@@ -16,7 +16,8 @@ void epmd_write_register(struct buffer *out, struct slice alive, uint16_t port);
  * BRAIN_EREFUSED: the name is taken; BRAIN_EPROTO. */
 int epmd_read_register(struct slice bytes, uint32_t *creation);
 void epmd_write_lookup(struct buffer *out, struct slice alive);
-/* 0, 1 (more bytes needed), BRAIN_ENOENT (not registered), BRAIN_EPROTO. */
+/* 0, 1 (more bytes needed), BRAIN_ENOENT (not registered), BRAIN_EPROTO (also for a node that
+ * speaks only versions before 6). */
 int epmd_read_lookup(struct slice bytes, uint16_t *port);
 
 /* ---- registration: kept alive by itself ------------------------------------------------------
@@ -36,7 +37,8 @@ struct epmd_events {
     void (*start_epmd)(void *context); /* NULL: never */
 };
 
-/* `address`: numeric IPv4 or IPv6. Strings are copied. NULL: no memory. */
+/* `address`: numeric IPv4 or IPv6. Strings are copied. NULL: no memory, or no such address. No
+ * event is called before this returned, nor after epmd_unregister. */
 struct epmd_registration *epmd_register(uv_loop_t *loop, const char *address, uint16_t epmd_port,
     const char *alive, uint16_t port, struct epmd_events events);
 bool epmd_is_registered(const struct epmd_registration *registration);
@@ -45,11 +47,14 @@ void epmd_unregister(struct epmd_registration *registration);
 
 /* ---- look-up of another node's port: one question, one answer ----------------------------------
  */
+struct epmd_lookup; /* opaque: cnode/dist/epmd_lookup.c */
 typedef void (*epmd_lookup_cb)(void *context, int status, uint16_t port);
-/* Answers exactly once within timeout_ms: 0, BRAIN_ENOENT, BRAIN_EIO (no epmd there),
- * BRAIN_ETIMEOUT, BRAIN_EPROTO. `address` as above, of the host to ask. Returns 0 or BRAIN_ENOMEM.
- */
-int epmd_lookup(uv_loop_t *loop, const char *address, uint16_t epmd_port, const char *alive,
-    uint32_t timeout_ms, epmd_lookup_cb callback, void *context);
+/* Answers exactly once within timeout_ms, and never before this returned: 0, BRAIN_ENOENT,
+ * BRAIN_EIO (no epmd there), BRAIN_ETIMEOUT, BRAIN_EPROTO. `address` as above, of the host to ask.
+ * The look-up frees itself; it is gone when the callback runs. NULL: no memory. */
+struct epmd_lookup *epmd_lookup_start(uv_loop_t *loop, const char *address, uint16_t epmd_port,
+    const char *alive, uint32_t timeout_ms, epmd_lookup_cb callback, void *context);
+/* Before it answered: it will not. */
+void epmd_lookup_cancel(struct epmd_lookup *lookup);
 
 #endif

@@ -1,0 +1,401 @@
+/* One distribution connection as a device: a socket, a poll handle and a channel.
+ *
+ * Fairness: a wake-up reads at most READ_LIMIT bytes and writes at most WRITE_LIMIT, and a channel
+ * that has a large term to check says so and is called again in the next turn. The poll is
+ * level-triggered, so that whatever was left is found again. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "brain/log.h"
+#include "node_private.h"
+
+enum {
+    READ_LIMIT = 4 * NODE_SCRATCH, /* per wake-up: about 0.3 ms of copying */
+    WRITE_LIMIT = 4 << 20,         /* per turn: 1 to 2 ms over loopback */
+    VECTOR_LIMIT = 64,
+    /* A peer built on ei sends nothing of its own for as long as it lives, ticks included, so only
+     * the kernel can tell that its machine is gone: after 60 + 4 * 15 s. */
+    KEEPALIVE_IDLE_S = 60,
+    KEEPALIVE_INTERVAL_S = 15,
+    KEEPALIVE_PROBES = 4,
+};
+
+void node_tune_socket(int fd)
+{
+    /* None of these is vital: a failure costs speed or a late notice, not correctness. */
+    static const struct {
+        int level, option, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+    };
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        (void)setsockopt(
+            fd, options[i].level, options[i].option, &options[i].value, sizeof(options[i].value));
+}
+
+static uint64_t now_of(const struct connection *connection)
+{
+    return uv_now(connection->node->loop);
+}
+
+/* ---- closing ----------------------------------------------------------------------------------
+ */
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct connection *connection = handle->data;
+    struct node *node = connection->node;
+    heap_release(connection);
+    node_handle_closed(node);
+}
+
+static void forget_dirty(struct connection *connection)
+{
+    if (!connection->dirty)
+        return;
+    struct connection **at = &connection->node->dirty;
+    while (*at != connection)
+        at = &(*at)->next_dirty;
+    *at = connection->next_dirty;
+    connection->dirty = false;
+}
+
+static void set_unfinished(struct connection *connection, bool unfinished);
+
+static void close_because(struct connection *connection, const char *why)
+{
+    struct node *node = connection->node;
+    struct dial *dial = connection->dial;
+    assert(!connection->closing && node->current != connection);
+    connection->closing = true;
+    connection->dial = NULL;
+    forget_dirty(connection);
+    set_unfinished(connection, false);
+    connection_table_remove(&node->connections, connection);
+    node->metrics.connections--;
+    node->metrics.connections_closed++;
+    if (!connection->up)
+        node->metrics.handshakes_pending--;
+    if (dial != NULL)
+        dial_lost(dial, why); /* `why` may lie in the channel */
+    channel_destroy(connection->channel);
+    connection->channel = NULL;
+    uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
+    close(connection->fd);
+    connection->fd = -1;
+}
+
+void connection_close(struct connection *connection)
+{
+    close_because(connection, "closed");
+}
+
+static void lost(struct connection *connection, const char *why)
+{
+    struct slice peer = channel_peer(connection->channel);
+    log_debug("%s: %.*s: %s", connection->address, (int)peer.size, (const char *)peer.data, why);
+    close_because(connection, why);
+}
+
+static ssize_t send_some(struct connection *connection);
+
+/* The channel gave up. What it still has to say (a refusal) goes as far as the socket takes it. */
+static void give_up(struct connection *connection)
+{
+    if (!connection->mute)
+        (void)send_some(connection);
+    const char *why = channel_error(connection->channel);
+    if (connection->dial == NULL) /* else dial_lost says it */
+        log_warning("%s: %s", connection->address, why);
+    close_because(connection, why);
+}
+
+/* ---- writing ----------------------------------------------------------------------------------
+ */
+
+/* One sendmsg of what the channel has. Bytes sent, 0 when it has nothing, or -errno. */
+static ssize_t send_some(struct connection *connection)
+{
+    struct iovec vector[VECTOR_LIMIT];
+    struct msghdr message = {.msg_iov = vector};
+    message.msg_iovlen = channel_output(connection->channel, vector, VECTOR_LIMIT);
+    if (message.msg_iovlen == 0)
+        return 0;
+    ssize_t sent;
+    do
+        sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return -errno;
+    channel_sent(connection->channel, (size_t)sent, now_of(connection));
+    connection->node->metrics.bytes_sent += (uint64_t)sent;
+    return sent;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void arm(struct connection *connection)
+{
+    int events = connection->blocked ? UV_WRITABLE : 0;
+    /* A channel that is called again every turn reads nothing until it is through. A node that is
+     * closing reads no more. */
+    if (!connection->unfinished && connection->node->state != NODE_CLOSING)
+        events |= UV_READABLE;
+    if (events == connection->armed)
+        return;
+    connection->armed = events;
+    if (events == 0)
+        uv_poll_stop(&connection->poll);
+    else
+        uv_poll_start(&connection->poll, events, on_poll);
+}
+
+/* Everything is sent and the node is closing. The peer's unread bytes are read away: closing with
+ * bytes unread would make the kernel send a reset, which may overtake our goodbye. */
+static void depart(struct connection *connection)
+{
+    shutdown(connection->fd, SHUT_WR);
+    for (int i = 0; i < READ_LIMIT / NODE_SCRATCH; i++)
+        if (recv(connection->fd, connection->node->scratch, NODE_SCRATCH, MSG_DONTWAIT) <= 0)
+            break;
+    connection_close(connection);
+}
+
+void connection_flush(struct connection *connection)
+{
+    forget_dirty(connection);
+    connection->blocked = false;
+    for (size_t total = 0; !connection->mute && channel_queued(connection->channel) != 0;) {
+        if (total >= WRITE_LIMIT) {
+            connection->blocked = true;
+            break;
+        }
+        ssize_t sent = send_some(connection);
+        if (sent == -EAGAIN || sent == -EWOULDBLOCK) {
+            connection->blocked = true;
+            break;
+        }
+        if (sent == -EPIPE || sent == -ECONNRESET) {
+            /* The peer is gone, but what it sent before may still wait to be read. Reading ends
+             * with an error or the end, which closes. */
+            connection->mute = true;
+            break;
+        }
+        if (sent < 0) {
+            lost(connection, strerror((int)-sent));
+            return;
+        }
+        if (sent == 0)
+            break;
+        total += (size_t)sent;
+    }
+    if (connection->node->state == NODE_CLOSING && !connection->blocked)
+        depart(connection);
+    else
+        arm(connection);
+}
+
+void connection_mark_dirty(struct connection *connection)
+{
+    /* While the socket is full its poll does the work. */
+    if (connection->dirty || connection->blocked)
+        return;
+    connection->dirty = true;
+    connection->next_dirty = connection->node->dirty;
+    connection->node->dirty = connection;
+}
+
+void connection_leave(struct connection *connection)
+{
+    if (connection->up)
+        channel_say_goodbye(connection->channel);
+    set_unfinished(connection, false);
+    connection_flush(connection);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------
+ */
+
+static void on_idle(uv_idle_t *idle);
+
+static void set_unfinished(struct connection *connection, bool unfinished)
+{
+    struct node *node = connection->node;
+    if (connection->unfinished == unfinished)
+        return;
+    connection->unfinished = unfinished;
+    if (unfinished) {
+        connection->next_unfinished = node->unfinished;
+        node->unfinished = connection;
+        uv_idle_start(&node->unfinished_idle, on_idle);
+        return;
+    }
+    struct connection **at = &node->unfinished;
+    while (*at != connection)
+        at = &(*at)->next_unfinished;
+    *at = connection->next_unfinished;
+    if (node->unfinished == NULL)
+        uv_idle_stop(&node->unfinished_idle);
+}
+
+/* Returns whether more may be read now. May close the connection. */
+static bool feed(struct connection *connection, struct slice bytes)
+{
+    struct node *node = connection->node;
+    node->current = connection;
+    int result = channel_feed(connection->channel, bytes, now_of(connection));
+    node->current = NULL;
+    if (result < 0) {
+        give_up(connection);
+        return false;
+    }
+    set_unfinished(connection, result == 1);
+    return result == 0;
+}
+
+/* One turn of every channel that was not through with its bytes. */
+static void on_idle(uv_idle_t *idle)
+{
+    struct node *node = idle->data;
+    struct connection *next;
+    for (struct connection *connection = node->unfinished; connection != NULL; connection = next) {
+        next = connection->next_unfinished;
+        feed(connection, slice_of(NULL, 0));
+        if (!connection->closing)
+            connection_flush(connection);
+    }
+}
+
+static void read_some(struct connection *connection)
+{
+    struct node *node = connection->node;
+    for (size_t total = 0; total < READ_LIMIT;) {
+        uint8_t *area;
+        size_t size;
+        if (!channel_area(connection->channel, &area, &size)) {
+            area = node->scratch;
+            size = NODE_SCRATCH;
+        }
+        if (size > NODE_SCRATCH)
+            size = NODE_SCRATCH;
+        assert(size != 0);
+        ssize_t got = recv(connection->fd, area, size, MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            break;
+        if (got <= 0) {
+            lost(connection, got == 0 ? "the peer closed the connection" : strerror(errno));
+            return;
+        }
+        total += (size_t)got;
+        node->metrics.bytes_received += (uint64_t)got;
+        bool more = feed(connection, slice_of(area, (size_t)got));
+        if (connection->closing)
+            return;
+        if (!more || (size_t)got < size)
+            break;
+    }
+    connection_flush(connection);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct connection *connection = poll->data;
+    if (status < 0) {
+        lost(connection, uv_strerror(status));
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        connection_flush(connection);
+        if (connection->closing)
+            return;
+    }
+    if ((events & UV_READABLE) && !connection->unfinished)
+        read_some(connection);
+}
+
+void connection_clock(struct connection *connection, uint64_t now_ms)
+{
+    if (channel_clock(connection->channel, now_ms) < 0)
+        give_up(connection);
+    else if (channel_queued(connection->channel) != 0 && !connection->blocked)
+        connection_flush(connection);
+}
+
+/* ---- opening ----------------------------------------------------------------------------------
+ */
+
+static void on_up(void *context, struct channel *channel)
+{
+    struct connection *connection = context;
+    struct node *node = connection->node;
+    (void)channel;
+    connection->up = true;
+    node->metrics.handshakes_pending--;
+    connection_table_add_name(&node->connections, connection);
+    struct slice peer = channel_peer(connection->channel);
+    log_debug(
+        "%s: %.*s is connected", connection->address, (int)peer.size, (const char *)peer.data);
+    if (connection->dial != NULL)
+        dial_up(connection->dial);
+}
+
+static void on_message(
+    void *context, struct channel *channel, const struct channel_message *message)
+{
+    struct connection *connection = context;
+    struct node *node = connection->node;
+    node->events.on_message(node->events.context, connection->id, channel, message);
+}
+
+struct connection *connection_open(struct node *node, int fd, enum handshake_role role,
+    struct slice peer, const struct sockaddr_storage *address, struct dial *dial)
+{
+    struct connection *connection = heap_allocate_zeroed(sizeof(*connection));
+    if (connection == NULL)
+        goto no_connection;
+    connection->node = node;
+    connection->fd = fd;
+    node_address_text(address, connection->address);
+    connection->channel = channel_create(&node->options.channel, role, peer, node_random(node),
+        uv_now(node->loop),
+        (struct channel_events){.context = connection, .on_up = on_up, .on_message = on_message});
+    if (connection->channel == NULL)
+        goto no_channel;
+    if (connection_table_add(&node->connections, connection) != 0)
+        goto no_id;
+    if (uv_poll_init(node->loop, &connection->poll, fd) != 0)
+        goto no_poll;
+    connection->poll.data = connection;
+    connection->dial = dial;
+    connection_table_add_channel(&node->connections, connection);
+    node->handles++;
+    node->metrics.connections++;
+    node->metrics.handshakes_pending++;
+    /* Not flushed here: that may close it, and the caller has not even got it yet. */
+    arm(connection);
+    if (channel_queued(connection->channel) != 0)
+        connection_mark_dirty(connection);
+    return connection;
+
+no_poll:
+    connection_table_remove(&node->connections, connection);
+no_id:
+    channel_destroy(connection->channel);
+no_channel:
+    heap_release(connection);
+no_connection:
+    close(fd);
+    return NULL;
+}
