@@ -109,6 +109,27 @@ void frame_assembly_cut(struct frame_assembly *assembly, struct frame_account *a
     frame_assembly_trim(assembly, account);
 }
 
+/* Scans in small steps, because only a step that used all of its budget tells how much it looked
+ * at: the last one is charged with the bytes it passed, at most the step. */
+static int scan(struct etf_scanner *scanner, struct slice payload, uint64_t *budget)
+{
+    enum { STEP = 1024 };
+    while (*budget > 0) {
+        const uint64_t step = *budget < STEP ? *budget : STEP;
+        const size_t before = scanner->offset;
+        int status = etf_scan(scanner, payload, step);
+        if (status == ETF_NEED_BUDGET) {
+            *budget -= step;
+            continue;
+        }
+        const size_t after = scanner->offset < payload.size ? scanner->offset : payload.size;
+        const uint64_t passed = after > before ? after - before : 0;
+        *budget -= passed < step ? passed : step;
+        return status;
+    }
+    return ETF_NEED_BUDGET;
+}
+
 int frame_assembly_check(
     struct frame_assembly *assembly, struct etf_limits limits, uint64_t *budget, bool last)
 {
@@ -123,12 +144,7 @@ int frame_assembly_check(
         assembly->scanner_open = true;
     }
     if (!assembly->checked) {
-        if (*budget == 0)
-            return 1;
-        uint64_t before = assembly->scanner.elements;
-        int status = etf_scan(&assembly->scanner, payload, *budget);
-        uint64_t looked_at = assembly->scanner.elements - before;
-        *budget -= looked_at < *budget ? looked_at : *budget;
+        int status = scan(&assembly->scanner, payload, budget);
         switch (status) {
         case ETF_DONE:
             assembly->checked = true;
@@ -138,7 +154,6 @@ int frame_assembly_check(
                 assembly->payload_error = BRAIN_ETERM; /* cut */
             return 0;
         case ETF_NEED_BUDGET:
-            *budget = 0;
             return 1;
         case BRAIN_ENOMEM:
             return BRAIN_ENOMEM;

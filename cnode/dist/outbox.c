@@ -337,7 +337,7 @@ static int message_plan(struct outbox *outbox, struct lane_message *message, uin
         uint64_t first = message->control_size > part ? message->control_size : part;
         message->fragments = 1 + (message->size - first + part - 1) / part;
         *wire = message->size + message->fragments * FRAGMENT_PREFIX + 1;
-        frame = (part > first ? part : first) + FRAGMENT_PREFIX;
+        frame = first + FRAGMENT_PREFIX;
     }
     return frame > UINT32_MAX ? BRAIN_ETOOBIG : 0;
 }
