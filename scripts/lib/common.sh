@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# What all scripts share: where the checkout is, which tools come first, how a build folder is made.
+
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+# Debian's own tools before anything a developer has put in front of them: they are the ones that
+# scripts/setup installed.
+export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
+
+# One terse heading per step, so that a long log can be read by its headings.
+heading()
+{
+    printf '\n== %s\n' "$*"
+}
+
+complain()
+{
+    printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
+}
+
+# How many jobs: the cores there are.
+jobs_count()
+{
+    nproc 2>/dev/null || echo 2
+}
+
+# build_folder NAME [meson options...]: configures $root/NAME once (again when the options changed)
+# and builds all of it.
+build_folder()
+{
+    local folder="$root/$1" wanted="${CC:-gcc} ${*:2}"
+    shift
+    if [ ! -f "$folder/build.ninja" ] || [ "$(cat "$folder/.options" 2>/dev/null)" != "$wanted" ]; then
+        rm -rf "$folder"
+        CC="${CC:-gcc}" meson setup "$folder" "$root" "$@" >"$folder.log" 2>&1 || {
+            cat "$folder.log" >&2
+            rm -f "$folder.log"
+            return 1
+        }
+        rm -f "$folder.log"
+        printf '%s' "$wanted" >"$folder/.options"
+    fi
+    ninja -C "$folder" -j "$(jobs_count)" --quiet
+}
+
+# The three builds. All of the project's C files pass through gcc and clang with -Werror.
+build_release()
+{
+    CC=gcc build_folder build -Dbuildtype=debugoptimized -Dtests=false
+}
+
+build_test()
+{
+    CC=gcc build_folder build-test -Dbuildtype=debugoptimized -Dwerror=true \
+        -Db_sanitize=address,undefined
+}
+
+build_clang()
+{
+    # b_lundef: clang links sanitized programs against a static runtime.
+    CC=clang build_folder build-clang -Dbuildtype=debugoptimized -Dwerror=true \
+        -Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true
+}
+
+# The sanitizers' word is final: every report ends the process with a status that no program of ours
+# uses itself.
+export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=99:allocator_may_return_null=1:detect_stack_use_after_return=1"
+export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:exitcode=99"
+export LSAN_OPTIONS="exitcode=99"

@@ -1,0 +1,60 @@
+"""Fixtures: every test has a directory, an epmd and servers of its own."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from harness import Beam, Epmd, Server  # noqa: E402
+
+
+@pytest.fixture
+def epmd():
+    daemon = Epmd()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def new_server(epmd, tmp_path):
+    """new_server(key=value, ...) starts a server; all are stopped, and checked, at the end."""
+    servers = []
+
+    def start(wait=True, build=None, arguments=(), environment=None, node="brain@localhost",
+              directory=None, **options):
+        made = Server(directory or tmp_path, epmd.port, options, build, arguments, environment, node)
+        servers.append(made)
+        return made.start(wait)
+
+    yield start
+    problems = []
+    for made in servers:
+        try:
+            made.finish()
+        except Exception as problem:  # every server is stopped before the first problem is told
+            problems.append(problem)
+    for made in servers:
+        print(f"--- {made.log_path.name}\n{made.log[-3000:] if made.log_path.exists() else ''}")
+    if problems:
+        raise problems[0]
+
+
+@pytest.fixture
+def server(new_server):
+    return new_server()
+
+
+@pytest.fixture
+def beam(epmd, tmp_path):
+    return Beam(tmp_path, epmd.port)
+
+
+@pytest.fixture
+def erl(beam):
+    return beam.erl
+
+
+@pytest.fixture
+def elixir(beam):
+    return beam.elixir
