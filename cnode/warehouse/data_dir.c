@@ -94,15 +94,25 @@ int data_dir_lock(const char *path, int *lock, char why[WAREHOUSE_TEXT])
  *
  *   0 page number (8)  8 pad (2)  10 flags (2)  12 (4)
  *  16 magic (4)  20 version (4)  24 address (8)  32 map size (8)
- *  40 free-page tree (48), of which 40 page size (4), 80 root page (8)
- *  88 main tree (48), of which 128 root page (8)
+ *  40 free-page tree (48), of which 40 page size (4), 44 flags (2), 46 depth (2), 80 root page (8)
+ *  88 main tree (48), of which 92 flags (2), 94 depth (2), 128 root page (8)
  * 136 last page (8)  144 transaction number (8) */
+enum { TREE_INTEGER_KEY = 0x08, TREE_FLAGS = 0x7f, DEPTH_LIMIT = 32 };
 enum { META_BYTES = 152, META_MAGIC = (int)0xBEEFC0DE, META_VERSION = 1, META_FLAG = 0x08 };
 
 struct meta {
     uint32_t page_bytes;
     uint64_t free_root, main_root, last_page, transaction;
 };
+
+/* What LMDB asserts about a tree instead of checking it. */
+static bool tree_is_good(const uint8_t *tree, unsigned expected_flags)
+{
+    uint16_t flags, depth;
+    memcpy(&flags, tree + 4, sizeof(flags));
+    memcpy(&depth, tree + 6, sizeof(depth));
+    return (flags & TREE_FLAGS) == expected_flags && depth < DEPTH_LIMIT;
+}
 
 static bool meta_read(const uint8_t page[META_BYTES], struct meta *meta)
 {
@@ -120,6 +130,8 @@ static bool meta_read(const uint8_t page[META_BYTES], struct meta *meta)
         return false;
     if (meta->page_bytes < 512 || meta->page_bytes > 65536 ||
         (meta->page_bytes & (meta->page_bytes - 1)) != 0)
+        return false;
+    if (!tree_is_good(page + 40, TREE_INTEGER_KEY) || !tree_is_good(page + 88, 0))
         return false;
     /* A tree without pages has the root ~0. */
     return meta->last_page >= 1 && meta->last_page < UINT64_MAX / 65536 - 1 &&
