@@ -1,8 +1,8 @@
 /* One distribution connection as a device: a socket, a poll handle and a channel.
  *
- * Fairness: a wake-up reads at most READ_LIMIT bytes and writes at most WRITE_LIMIT, and a channel
- * that has a large term to check says so and is called again in the next turn. The poll is
- * level-triggered, so that whatever was left is found again. */
+ * Fairness: a wake-up reads for at most READ_NS and at most READ_LIMIT bytes, and writes at most
+ * WRITE_LIMIT; a channel that has a large term to check says so and is called again in the next
+ * turn. The poll is level-triggered, so that whatever was left is found again. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -16,8 +16,10 @@
 #include "node_private.h"
 
 enum {
-    READ_LIMIT = 4 * NODE_SCRATCH, /* per wake-up: about 0.3 ms of copying */
-    WRITE_LIMIT = 4 << 20,         /* per turn: 1 to 2 ms over loopback */
+    READ_LIMIT = 1 << 20,  /* per wake-up, of large values: the kernel only copies */
+    READ_AREA = 256 << 10, /* per recv */
+    READ_NS = 2000000,     /* per wake-up, of small messages: their work is in the feeding */
+    WRITE_LIMIT = 4 << 20, /* per turn: 1 to 2 ms over loopback */
     VECTOR_LIMIT = 64,
     /* A peer built on ei sends nothing of its own for as long as it lives, ticks included, so only
      * the kernel can tell that its machine is gone: after 60 + 4 * 15 s. */
@@ -279,6 +281,7 @@ static void on_idle(uv_idle_t *idle)
 static void read_some(struct connection *connection)
 {
     struct node *node = connection->node;
+    uint64_t end_ns = uv_hrtime() + READ_NS;
     for (size_t total = 0; total < READ_LIMIT;) {
         uint8_t *area;
         size_t size;
@@ -286,8 +289,8 @@ static void read_some(struct connection *connection)
             area = node->scratch;
             size = NODE_SCRATCH;
         }
-        if (size > NODE_SCRATCH)
-            size = NODE_SCRATCH;
+        if (size > READ_AREA)
+            size = READ_AREA;
         assert(size != 0);
         ssize_t got = recv(connection->fd, area, size, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR)
@@ -303,7 +306,7 @@ static void read_some(struct connection *connection)
         bool more = feed(connection, slice_of(area, (size_t)got));
         if (connection->closing)
             return;
-        if (!more || (size_t)got < size)
+        if (!more || (size_t)got < size || uv_hrtime() >= end_ns)
             break;
     }
     connection_flush(connection);

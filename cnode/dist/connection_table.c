@@ -173,8 +173,8 @@ struct connection *connection_table_by_name(const struct connection_table *table
     const struct connection_index *index = &table->indexes[INDEX_NAME];
     uint64_t hash = hash_of(table, name.data, name.size);
     struct connection *at = index->buckets[hash & (index->size - 1)];
-    while (at != NULL &&
-           !(at->links[INDEX_NAME].hash == hash && slice_equal(channel_peer(at->channel), name)))
+    while (at != NULL && !(at->links[INDEX_NAME].hash == hash && channel_is_up(at->channel) &&
+                             slice_equal(channel_peer(at->channel), name)))
         at = at->links[INDEX_NAME].next;
     return at;
 }

@@ -165,6 +165,8 @@ int node_open(struct node **out, uv_loop_t *loop, const struct node_options *opt
     node->options = *options;
     node->events = events;
     node->listen_fd = node->reserve_fd = -1;
+    node->buffers.limit_bytes = options->max_buffers_bytes;
+    node->options.channel.receive.total = node->options.channel.send.total = &node->buffers;
     const uint8_t *name = options->channel.name.data;
     size_t alive_size =
         (size_t)((const uint8_t *)memchr(name, '@', options->channel.name.size) - name);

@@ -50,6 +50,7 @@ static void refuse(struct node *node, int fd)
 static bool refuse_without_descriptors(struct node *node)
 {
     int fd = -1;
+    node->descriptors_ran_out = true;
     if (node->reserve_fd >= 0) {
         close(node->reserve_fd);
         fd = accept4(node->listen_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -112,11 +113,14 @@ void listen_accept(struct node *node)
 void listen_clock(struct node *node)
 {
     if (node->refused_since_log != 0) {
-        log_warning("refused %" PRIu64 " connections: %" PRIu64 " open (max_connections %" PRIu32
-                    "), %" PRIu64 " of them in their handshake (max_pending_handshakes %" PRIu32
-                    ")",
-            node->refused_since_log, node->metrics.connections, node->options.max_connections,
+        log_warning("refused %" PRIu64 " connections%s: %" PRIu64
+                    " are open (max_connections %" PRIu32 "), %" PRIu64
+                    " of them in their handshake (max_pending_handshakes %" PRIu32 ")",
+            node->refused_since_log,
+            node->descriptors_ran_out ? " because file descriptors ran out" : "",
+            node->metrics.connections, node->options.max_connections,
             node->metrics.handshakes_pending, node->options.max_pending_handshakes);
+        node->descriptors_ran_out = false;
         node->refused_since_log = 0;
     }
     if (node->listen_poll_open && node->listen_paused) {

@@ -14,7 +14,7 @@
 enum {
     NODE_ADDRESS_TEXT = 80, /* [IPv6]:port */
     NODE_SENTENCE = 512,
-    NODE_SCRATCH = 256 << 10,
+    NODE_SCRATCH = 128 << 10,
     NODE_RANDOM_POOL = 64,
 };
 
@@ -113,6 +113,7 @@ struct node {
     struct node_options options;
     struct node_events events;
     struct node_metrics metrics;
+    struct budget buffers; /* of all connections together */
     enum node_state state;
     unsigned handles; /* handles and requests of the loop that still point here */
     void (*closed)(void *context);
@@ -131,7 +132,7 @@ struct node {
     int listen_fd;  /* -1: not listening */
     int reserve_fd; /* given up to accept and refuse when descriptors run out */
     uv_poll_t listen_poll;
-    bool listen_poll_open, listen_paused;
+    bool listen_poll_open, listen_paused, descriptors_ran_out;
     int listen_error;
     uint16_t port;
     uint64_t refused_since_log;
