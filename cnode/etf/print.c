@@ -180,7 +180,7 @@ static void print_float(struct printer *printer, const uint8_t *at)
         uint64_t bits = load_be64(at + 1);
         memcpy(&number, &bits, sizeof number);
     } else {
-        number = strtod((const char *)at + 1, NULL); /* ends with NUL: checked */
+        number = etf_float_of_text(at + 1);
     }
     print_double(printer, number);
 }

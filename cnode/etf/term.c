@@ -55,19 +55,16 @@ static int64_t node_and_rest(const uint8_t *at, size_t size, size_t prefix, size
     return node <= 0 ? node : (int64_t)(prefix + rest) + node;
 }
 
-/* Terms of before OTP R4 to 23 have a creation of one byte, of which two bits were ever used; OTP
- * 25 refuses the others, and bits in the number that were never used. */
-static int64_t old_identifier_size(const uint8_t *at, size_t size, size_t rest, uint32_t number_max)
+/* The old forms have a creation of one byte, of which two bits were ever used; OTP 25 refuses the
+ * others. */
+static int64_t old_identifier_size(const uint8_t *at, size_t size, size_t rest)
 {
     int64_t total = node_and_rest(at, size, 1, rest);
     if (total <= 0)
         return total;
     if ((size_t)total > size)
         return 0;
-    const uint8_t *end = at + total;
-    if (end[-1] > 3 || load_be32(end - rest) > number_max)
-        return BRAIN_ETERM;
-    return total;
+    return at[total - 1] > 3 ? BRAIN_ETERM : total;
 }
 
 static int64_t reference_size(const uint8_t *at, size_t size)
@@ -86,7 +83,7 @@ static int64_t reference_size(const uint8_t *at, size_t size)
     if ((size_t)total > size)
         return 0;
     const uint8_t *rest = at + total - 4 * words - 1;
-    return rest[0] > 3 || load_be32(rest + 1) > 0x3ffff ? BRAIN_ETERM : total;
+    return rest[0] > 3 ? BRAIN_ETERM : total;
 }
 
 /* FLOAT_EXT: "%.20e" in 31 bytes, filled up with NUL. OTP 25 wants digits, a point, digits, and a
@@ -95,8 +92,7 @@ static bool float_text_is_valid(const uint8_t *at)
 {
     char text[FLOAT_TEXT + 1];
     memcpy(text, at, FLOAT_TEXT);
-    if (memchr(text, 0, FLOAT_TEXT) == NULL)
-        return false;
+    text[FLOAT_TEXT] = 0; /* all 31 may be used */
     static const char digits[] = "0123456789";
     const char *p = text;
     p += *p == '-' || *p == '+';
@@ -117,6 +113,14 @@ static bool float_text_is_valid(const uint8_t *at)
             return false;
     }
     return *p == 0 && isfinite(strtod(text, NULL));
+}
+
+double etf_float_of_text(const uint8_t *at)
+{
+    char text[FLOAT_TEXT + 1];
+    memcpy(text, at, FLOAT_TEXT);
+    text[FLOAT_TEXT] = 0;
+    return strtod(text, NULL);
 }
 
 static int64_t big_size(const uint8_t *at, size_t size)
@@ -209,17 +213,17 @@ int64_t etf_leaf_size(const uint8_t *at, size_t size)
     case ETF_LARGE_BIG:
         return big_size(at, size);
     case ETF_PID:
-        return old_identifier_size(at, size, 9, UINT32_MAX);
+        return old_identifier_size(at, size, 9);
     case ETF_NEW_PID:
         return node_and_rest(at, size, 1, 12);
     case ETF_PORT:
-        return old_identifier_size(at, size, 5, 0x0fffffff);
+        return old_identifier_size(at, size, 5);
     case ETF_NEW_PORT:
         return node_and_rest(at, size, 1, 8);
     case ETF_V4_PORT:
         return node_and_rest(at, size, 1, 12);
     case ETF_REFERENCE:
-        return old_identifier_size(at, size, 5, 0x3ffff);
+        return old_identifier_size(at, size, 5);
     case ETF_NEW_REFERENCE:
     case ETF_NEWER_REFERENCE:
         return reference_size(at, size);

@@ -45,6 +45,9 @@ static inline bool etf_is_integer(uint8_t tag)
 /* The text of a well-formed atom at `at`: Latin-1 for tags 100 and 115, else UTF-8. */
 struct slice etf_atom_text(const uint8_t *at);
 
+/* The value of the 31 characters at `at`, of a well-formed FLOAT_EXT. */
+double etf_float_of_text(const uint8_t *at);
+
 /* An integer as sign and magnitude, of a well-formed integer term. */
 struct etf_integer {
     bool negative;
