@@ -158,7 +158,7 @@ static const char *find_damage(int fd, uint64_t size)
 {
     uint8_t page[META_BYTES];
     struct meta first, second;
-    if (size < 2 * 512 || pread(fd, page, sizeof(page), 0) != (ssize_t)sizeof(page))
+    if (size < META_BYTES || pread(fd, page, sizeof(page), 0) != (ssize_t)sizeof(page))
         return "it is too short";
     if (!meta_read(page, &first))
         return "it does not begin as one";

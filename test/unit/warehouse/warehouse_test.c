@@ -190,15 +190,23 @@ END_TEST
 
 START_TEST(loads_overtake_dumps_of_others)
 {
-    enum { DUMPS = 5000 };
+    /* Six batches of 8 MB; their values are one, so that asking takes no time. */
+    enum { DUMPS = 96, BYTES = 512 << 10 };
     char id[32];
     open_with(MAP);
     ck_assert_int_eq(dump("wanted", at(1, 1), NULL, "here")->status, 0);
     fixture_reset();
+    uint8_t *text = calloc(1, BYTES);
+    struct value shared = value_copy(slice_of(text, BYTES));
+    free(text);
     for (unsigned i = 0; i < DUMPS; i++) {
         snprintf(id, sizeof(id), "other:%u", i);
-        submit(new_dump(id, at(1, 1), NULL, slice_of_string("x")));
+        struct warehouse_request *request = new_request(WAREHOUSE_DUMP, id);
+        request->version = at(1, 1);
+        request->value = value_hold(shared);
+        submit(request);
     }
+    value_drop(&shared);
     struct warehouse_request *request = new_request(WAREHOUSE_LOAD, "wanted");
     submit(request);
     wait_for(DUMPS + 1);
@@ -207,8 +215,7 @@ START_TEST(loads_overtake_dumps_of_others)
         place++;
     ck_assert_int_eq(request->status, 0);
     /* Behind the batches that were under way or done when it came, before the rest. */
-    ck_assert_uint_lt(place, DUMPS);
-    ck_assert_ptr_ne(order[DUMPS], request);
+    ck_assert_uint_le(place, DUMPS - 16);
 }
 END_TEST
 
