@@ -67,6 +67,15 @@ static int64_t old_identifier_size(const uint8_t *at, size_t size, size_t rest)
     return at[total - 1] > 3 ? BRAIN_ETERM : total;
 }
 
+/* As OTP 25 does: the first word of an old reference has 18 bits. */
+enum { OLD_REFERENCE_WORD = 0x3ffff };
+
+static int64_t old_reference_size(const uint8_t *at, size_t size)
+{
+    int64_t total = old_identifier_size(at, size, 5);
+    return total > 0 && load_be32(at + total - 5) > OLD_REFERENCE_WORD ? BRAIN_ETERM : total;
+}
+
 static int64_t reference_size(const uint8_t *at, size_t size)
 {
     if (size < 3)
@@ -83,7 +92,7 @@ static int64_t reference_size(const uint8_t *at, size_t size)
     if ((size_t)total > size)
         return 0;
     const uint8_t *rest = at + total - 4 * words - 1;
-    return rest[0] > 3 ? BRAIN_ETERM : total;
+    return rest[0] > 3 || load_be32(rest + 1) > OLD_REFERENCE_WORD ? BRAIN_ETERM : total;
 }
 
 /* FLOAT_EXT: "%.20e" in 31 bytes, filled up with NUL. OTP 25 wants digits, a point, digits, and a
@@ -92,7 +101,9 @@ static bool float_text_is_valid(const uint8_t *at)
 {
     char text[FLOAT_TEXT + 1];
     memcpy(text, at, FLOAT_TEXT);
-    text[FLOAT_TEXT] = 0; /* all 31 may be used */
+    /* Without an end OTP 25 reads on into what its memory holds there: now accepted, now not. */
+    if (memchr(text, 0, FLOAT_TEXT) == NULL)
+        return false;
     static const char digits[] = "0123456789";
     const char *p = text;
     p += *p == '-' || *p == '+';
@@ -223,7 +234,7 @@ int64_t etf_leaf_size(const uint8_t *at, size_t size)
     case ETF_V4_PORT:
         return node_and_rest(at, size, 1, 12);
     case ETF_REFERENCE:
-        return old_identifier_size(at, size, 5);
+        return old_reference_size(at, size);
     case ETF_NEW_REFERENCE:
     case ETF_NEWER_REFERENCE:
         return reference_size(at, size);

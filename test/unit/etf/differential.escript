@@ -92,12 +92,13 @@ only_we(B, Text, Parsed, Out) ->
 
 %% Refused here, accepted by Erlang: a compressed term, which never stands within a message; funs
 %% whose size or creator is wrong; functions of more than 255 arguments; references of no words;
-%% floats with a decimal comma.
+%% texts of floats with a decimal comma or without an end; the two tags for numbers of atoms in the emulator's own tables.
 only_erlang(<<80, _/binary>>, _) -> compressed;
 only_erlang(B, Term) ->
     Odd = holds(Term, fun(T) -> is_function(T) orelse (is_reference(T) andalso no_words(T)) end),
-    Comma = binary:match(B, <<",">>) =/= nomatch andalso binary:match(B, <<99>>) =/= nomatch,
-    if Odd -> odd_fun; Comma -> comma; true -> unexplained end.
+    Text = binary:match(B, <<99>>) =/= nomatch andalso holds(Term, fun is_float/1),
+    Internal = binary:match(B, [<<73>>, <<75>>]) =/= nomatch,
+    if Odd -> odd_fun; Text -> float_text; Internal -> internal; true -> unexplained end.
 
 no_words(Ref) -> re:run(ref_to_list(Ref), "^#Ref<[0-9]+>$") =/= nomatch.
 
