@@ -105,7 +105,10 @@ void etf_scanner_release(struct etf_scanner *scanner);
  * ends later; at the end of a message that means it is cut. ETF_NEED_BUDGET: call again. Or
  * BRAIN_ETERM (unknown tag, bad UTF-8 in an atom, atom over 255 characters, non-atom where an atom
  * must be, inconsistent fun), BRAIN_EDEPTH, BRAIN_EELEMENTS (a claim of more elements than limits,
- * refused at the claim), BRAIN_ENOMEM: the same again on every later call. */
+ * refused at the claim), BRAIN_ENOMEM: the same again on every later call.
+ *
+ * Equal keys in a map are accepted (binary_to_term refuses them): finding them takes memory and
+ * time in proportion to the map. */
 int etf_scan(struct etf_scanner *scanner, struct slice bytes, uint64_t budget);
 
 /* etf_scan of a term that is here as a whole. `*size`: its length in bytes. BRAIN_ETERM when cut.
@@ -202,7 +205,8 @@ void etf_print(struct buffer *out, struct slice term, size_t limit);
 /* Parses one Erlang term (atoms, integers with any base, floats, "strings", <<"binaries">>,
  * <<1,2:16>> is not supported beyond bytes, {tuples}, [lists|tails], #{maps => 1}, $c characters,
  * trailing '.' optional) into the external format without version byte. Depth is limited by
- * `limits`. On failure returns BRAIN_ETERM and sets `*error_at` (offset in `text`) and
+ * `limits`. On failure returns BRAIN_ETERM (or BRAIN_ENOMEM) and sets `*error_at` (offset in
+ * `text`) and
  * `*error_text` (static sentence). */
 int etf_parse(struct buffer *out, struct slice text, struct etf_limits limits, size_t *error_at,
     const char **error_text);
