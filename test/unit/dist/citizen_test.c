@@ -1,0 +1,510 @@
+/* What a peer may send to any OTP node, and what this one answers: byte for byte against dumps of
+ * OTP, then row by row. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel_dumps.h"
+#include "channel_fixture.h"
+
+enum { CREATION = 0x6b00f764 };
+
+/* ---- dumps ------------------------------------------------------------------------------------
+ */
+
+static void replay(uint64_t flags, uint32_t creation, const char *peer,
+    const struct dump_step *steps, size_t count, unsigned messages)
+{
+    struct fixture fixture;
+    ck_assert(fixture_open(&fixture, flags, creation));
+    fixture.echo = true;
+    fixture_connect(&fixture, peer, FLAGS_ERLANG);
+    for (size_t i = 0; i < count; i++) {
+        if (steps[i].kind == DUMP_OUT) {
+            fixture_expect_hex(&fixture, steps[i].row, steps[i].hex);
+            continue;
+        }
+        fixture_expect_hex(&fixture, steps[i].row, NULL);
+        ck_assert_msg(fixture_frame(&fixture, steps[i].hex) == 0, "%s: %s", steps[i].row,
+            channel_error(fixture.channel));
+    }
+    fixture_expect_hex(&fixture, "end", NULL);
+    ck_assert_uint_eq(fixture.messages, messages);
+    ck_assert_uint_eq(fixture.node.metrics.messages_received, messages);
+    fixture_close(&fixture);
+}
+
+#define STEPS(dump) dump, sizeof(dump) / sizeof(dump[0])
+
+START_TEST(dump_with_ei_flags)
+{
+    replay(UINT64_C(0x407074F9C), 0x6b00f764, "tester@localhost", STEPS(dump_ei), 8);
+}
+END_TEST
+
+START_TEST(dump_with_monitors)
+{
+    replay(UINT64_C(0xD07074FBC), 0x6b00f768, "testerA@localhost", STEPS(dump_monitors), 3);
+}
+END_TEST
+
+START_TEST(dump_with_everything)
+{
+    replay(DFLAGS_OFFERED, 0x6b00f769, "testerB@localhost", STEPS(dump_full), 3);
+}
+END_TEST
+
+/* ---- rows -------------------------------------------------------------------------------------
+ */
+
+static void connect_full(struct fixture *fixture)
+{
+    ck_assert(fixture_open(fixture, DFLAGS_OFFERED, CREATION));
+    fixture_connect(fixture, "tester@localhost", FLAGS_ERLANG);
+    ck_assert(!channel_peer_is_simple(fixture->channel));
+}
+
+static void connect_ei(struct fixture *fixture)
+{
+    ck_assert(fixture_open(fixture, DFLAGS_OFFERED, CREATION));
+    fixture_connect(fixture, "tester@localhost", FLAGS_EI);
+    ck_assert(channel_peer_is_simple(fixture->channel));
+}
+
+#define SYSTEM(request) "{system {P [alias|R]} " request "}"
+#define CALL(request)   "{'$gen_call' {P [alias|R]} " request "}"
+
+/* From an Erlang peer, all answers go by alias or SEND_SENDER. */
+static const struct row {
+    const char *control, *payload;
+    const char *answer, *answer_payload; /* NULL: none */
+    size_t counter;                      /* the metric that grows */
+} rows[] = {
+#define COUNTED(field) offsetof(struct channel_metrics, field)
+#define NOT_COUNTED    SIZE_MAX
+    {"{6 P '' net_kernel}", CALL("{is_auth tester@localhost}"), "{33 S R}", "{[alias|R] yes}",
+        COUNTED(pings_answered)},
+    {"{6 P '' net_kernel}", "{'$gen_call' {P R} {is_auth x}}", "{22 S P}", "{R yes}",
+        COUNTED(pings_answered)},
+    {"{6 P '' net_kernel}", "{'$gen_call' {P [[alias|R]|T]} {is_auth x}}", "{33 S R}",
+        "{[[alias|R]|T] yes}", COUNTED(pings_answered)},
+    {"{6 P '' net_kernel}", "{'$gen_call' {P [alias R]} {is_auth x}}", "{22 S P}",
+        "{[alias R] yes}", COUNTED(pings_answered)},
+    {"{6 P '' net_kernel}", "{'$gen_call' {P {T node}} {is_auth x}}", "{22 S P}", "{{T node} yes}",
+        COUNTED(pings_answered)},
+    {"{6 P '' net_kernel}", CALL("{spawn_func x}"), "{33 S R}", "{[alias|R] {error notsup}}",
+        COUNTED(requests_refused)},
+    {"{6 P '' net_kernel}", "{is_auth x}", NULL, NULL, COUNTED(messages_dropped)},
+    {"{6 P '' net_kernel}", "{'$gen_call' nobody {is_auth x}}", NULL, NULL,
+        COUNTED(messages_dropped)},
+    /* rex */
+    {"{6 P '' rex}", CALL("{block_call erlang node [] P}"), "{33 S R}",
+        "{[alias|R] {badrpc notsup}}", COUNTED(requests_refused)},
+    {"{6 P '' rex}", "{'$gen_call' {P R} {call erlang node [] P}}", "{22 S P}",
+        "{R {badrpc notsup}}", COUNTED(requests_refused)},
+    {"{6 P '' rex}", "{Q {call erlang node [] user}}", "{22 S Q}", "{rex {badrpc notsup}}",
+        COUNTED(requests_refused)},
+    {"{6 P '' rex}", "{P {sbcast name message}}", "{22 S P}",
+        "{rex brain@localhost {nonexisting_name name}}", COUNTED(requests_refused)},
+    {"{6 P '' rex}", "{P features_request}", "{22 S P}", "{features_reply brain@localhost []}",
+        NOT_COUNTED},
+    {"{6 P '' rex}", "{'$gen_cast' {cast erlang node [] P}}", NULL, NULL,
+        COUNTED(messages_dropped)},
+    /* sys, at any name */
+    {"{6 P '' brain}", SYSTEM("get_state"), "{33 S R}", "{[alias|R] {ok running}}", NOT_COUNTED},
+    {"{22 P S}", SYSTEM("get_status"), "{33 S R}",
+        "{[alias|R] {status S {module brain} [[] running S [] []]}}", NOT_COUNTED},
+    {"{6 P '' rex}", SYSTEM("get_state"), "{33 S R}", "{[alias|R] {ok running}}", NOT_COUNTED},
+    {"{6 P '' brain}", SYSTEM("suspend"), "{33 S R}", "{[alias|R] {error notsup}}",
+        COUNTED(requests_refused)},
+    {"{6 P '' brain}", SYSTEM("{replace_state x}"), "{33 S R}", "{[alias|R] {error notsup}}",
+        COUNTED(requests_refused)},
+    /* io and gen_event */
+    {"{22 P S}", "{io_request Q T {put_chars x}}", "{22 S Q}", "{io_reply T {error enotsup}}",
+        COUNTED(requests_refused)},
+    {"{6 P '' brain}", "{P {P [alias|R]} {call h req}}", "{33 S R}",
+        "{[alias|R] {error bad_module}}", COUNTED(requests_refused)},
+    {"{6 P '' brain}", "{P {P [alias|R]} {delete_handler h x}}", "{33 S R}",
+        "{[alias|R] {error module_not_found}}", COUNTED(requests_refused)},
+    {"{6 P '' brain}", "{P {P [alias|R]} which_handlers}", "{33 S R}", "{[alias|R] []}",
+        NOT_COUNTED},
+    {"{6 P '' brain}", "{P {P [alias|R]} {add_handler h x}}", "{33 S R}",
+        "{[alias|R] {error notsup}}", COUNTED(requests_refused)},
+    /* processes that are not there */
+    {"{6 P '' nosuch}", CALL("get"), NULL, NULL, COUNTED(messages_dropped)},
+    {"{22 P D}", "hello", NULL, NULL, COUNTED(messages_dropped)},
+    {"{2 '' F}", "hello", NULL, NULL, COUNTED(messages_dropped)},
+    {"{33 P R}", "hello", NULL, NULL, COUNTED(messages_dropped)},
+    {"{19 P nosuch R}", NULL, "{28 nosuch P R}", "noproc", NOT_COUNTED},
+    {"{19 P D R}", NULL, "{28 D P R}", "noproc", NOT_COUNTED},
+    {"{19 P F R}", NULL, NULL, NULL, COUNTED(messages_dropped)},
+    {"{1 P D}", NULL, "{24 D P}", "noproc", NOT_COUNTED},
+    {"{1 P F}", NULL, NULL, NULL, COUNTED(messages_dropped)},
+    {"{35 7 P D}", NULL, "{36 7 D P}", NULL, NOT_COUNTED},
+    {"{35 123456789012 P S}", NULL, "{36 123456789012 S P}", NULL, NOT_COUNTED},
+    {"{35 7 P F}", NULL, NULL, NULL, COUNTED(messages_dropped)},
+    /* spawn */
+    {"{29 R P Q {erpc execute_call 4} [monitor]}", "[T erlang node []]", "{31 R P 0 notsup}", NULL,
+        COUNTED(requests_refused)},
+    {"{30 R P Q {erlang node 0} [] {1 2 3 P 5}}", "[]", "{31 R P 0 notsup}", NULL,
+        COUNTED(requests_refused)},
+    /* nothing to do */
+    {"{7 P S}", NULL, NULL, NULL, NOT_COUNTED},
+    {"{8 P S because}", NULL, NULL, NULL, NOT_COUNTED},
+    {"{26 P S}", "because", NULL, NULL, NOT_COUNTED},
+    {"{20 P brain R}", NULL, NULL, NULL, NOT_COUNTED},
+    {"{21 P S R noproc}", NULL, NULL, NULL, NOT_COUNTED},
+    {"{31 R S 0 notsup}", NULL, NULL, NULL, NOT_COUNTED},
+    {"{36 7 P S}", NULL, NULL, NULL, NOT_COUNTED},
+    {"{4 P S}", NULL, NULL, NULL, NOT_COUNTED},
+};
+
+/* Nothing is counted but the answer, when it is a message, and what the row says. */
+static void check_counted(const struct channel_metrics *before, const struct channel_metrics *after,
+    const struct row *row)
+{
+    bool sent = row->answer != NULL &&
+                (strncmp(row->answer, "{33 ", 4) == 0 || strncmp(row->answer, "{22 ", 4) == 0);
+    for (size_t at = 0; at < sizeof(*before); at += sizeof(uint64_t)) {
+        uint64_t was, is;
+        memcpy(&was, (const char *)before + at, sizeof(was));
+        memcpy(&is, (const char *)after + at, sizeof(is));
+        bool grows = at == row->counter || (sent && at == COUNTED(messages_sent));
+        ck_assert_msg(is == was + grows, "%s %s: counter %zu", row->control,
+            row->payload != NULL ? row->payload : "", at / sizeof(uint64_t));
+    }
+}
+
+START_TEST(every_row_is_answered)
+{
+    const struct row *row = &rows[_i];
+    struct fixture fixture;
+    connect_full(&fixture);
+    struct channel_metrics before = fixture.node.metrics;
+    ck_assert_int_eq(fixture_message(&fixture, row->control, row->payload), 0);
+    fixture_expect(&fixture, row->answer, row->answer_payload);
+    check_counted(&before, &fixture.node.metrics, row);
+    ck_assert_uint_eq(fixture.messages, 0);
+    fixture_close(&fixture);
+}
+END_TEST
+
+/* The forms of an ei peer: no SEND_SENDER, no alias, reasons inside. */
+START_TEST(simple_peers_hear_plain_forms)
+{
+    struct fixture fixture;
+    connect_ei(&fixture);
+    fixture_message(&fixture, "{6 P '' net_kernel}", CALL("{is_auth x}"));
+    fixture_expect(&fixture, "{2 '' P}", "{[alias|R] yes}");
+    fixture_message(&fixture, "{6 P '' rex}", "{P {call erlang node [] user}}");
+    fixture_expect(&fixture, "{2 '' P}", "{rex {badrpc notsup}}");
+    fixture_message(&fixture, "{1 P D}", NULL);
+    fixture_expect(&fixture, "{3 D P noproc}", NULL);
+    fixture_message(&fixture, "{19 P nosuch R}", NULL);
+    fixture_expect(&fixture, "{21 nosuch P R noproc}", NULL);
+    ck_assert_int_eq(fixture.status, 0);
+    fixture_close(&fixture);
+}
+END_TEST
+
+/* ---- what goes up -----------------------------------------------------------------------------
+ */
+
+static void expect_message(
+    struct fixture *fixture, const char *control, const char *payload, const char *from)
+{
+    struct buffer expected;
+    unsigned messages = fixture->messages;
+    ck_assert_int_eq(fixture_message(fixture, control, payload), 0);
+    ck_assert_uint_eq(fixture->messages, messages + 1);
+    buffer_init(&expected);
+    terms_append(&expected, payload);
+    ck_assert(slice_equal(buffer_slice(&fixture->payload), buffer_slice(&expected)));
+    buffer_clear(&expected);
+    if (from != NULL)
+        terms_append(&expected, from);
+    ck_assert(slice_equal(buffer_slice(&fixture->from), buffer_slice(&expected)));
+    buffer_release(&expected);
+    fixture_expect(fixture, NULL, NULL);
+}
+
+START_TEST(messages_for_the_registered_process_go_up)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    expect_message(&fixture, "{6 P '' brain}", "{s \"id\" value}", "P");
+    expect_message(&fixture, "{22 P S}", "{g true \"id\" P null}", "P");
+    expect_message(&fixture, "{2 '' S}", "{d \"id\"}", NULL);
+    expect_message(&fixture, "{16 P '' brain {1 17 1 P 0}}", "traced", "P");
+    expect_message(&fixture, "{6 P '' brain}", CALL("{get \"id\"}"), "P");
+    expect_message(&fixture, "{6 P '' brain}", "{'$gen_cast' {set \"id\" 1}}", "P");
+    /* Not quite what is answered here. */
+    expect_message(&fixture, "{6 P '' brain}", "{system x y}", "P");
+    expect_message(&fixture, "{6 P '' brain}", "{io_request x y z}", "P");
+    expect_message(&fixture, "{6 P '' brain}", "{P y z}", "P");
+    expect_message(&fixture, "{6 P '' brain}", "{}", "P");
+    ck_assert_uint_eq(fixture.node.metrics.messages_received, 10);
+    ck_assert_uint_eq(fixture.node.metrics.terms_refused, 0);
+    fixture_close(&fixture);
+}
+END_TEST
+
+/* A large value arrives in fragments: checked, with marks, in a block that may be kept. */
+START_TEST(fragments_become_one_message)
+{
+    enum { VALUE = 200000, PART = 65536 };
+    struct fixture fixture;
+    struct buffer message, frames;
+    connect_full(&fixture);
+    buffer_init(&message);
+    buffer_init(&frames);
+    etf_write_tuple(&message, 2);
+    etf_write_atom(&message, "big");
+    uint8_t *value = calloc(1, VALUE);
+    etf_write_binary(&message, slice_of(value, VALUE));
+    free(value);
+    uint64_t left = (message.size + PART - 1) / PART;
+    for (size_t at = 0; at < message.size; at += PART, left--) {
+        struct buffer head;
+        buffer_init(&head);
+        hex_append(
+            &head, at == 0 ? "83 45 00 00 04 88 00 00 09 13" : "83 46 00 00 04 88 00 00 09 13");
+        buffer_append_be64(&head, left);
+        if (at == 0) {
+            buffer_append_u8(&head, 0);
+            terms_append(&head, "{6 P '' brain}");
+        }
+        size_t size = message.size - at < PART ? message.size - at : PART;
+        buffer_append_be32(&frames, (uint32_t)(head.size + size));
+        buffer_append_slice(&frames, buffer_slice(&head));
+        buffer_append(&frames, message.data + at, size);
+        buffer_release(&head);
+    }
+    ck_assert_int_eq(fixture_feed(&fixture, buffer_slice(&frames)), 0);
+    ck_assert_uint_eq(fixture.messages, 1);
+    ck_assert(slice_equal(buffer_slice(&fixture.payload), buffer_slice(&message)));
+    ck_assert(fixture.has_marks && fixture.has_block && fixture.payload_error == 0);
+    buffer_release(&message);
+    buffer_release(&frames);
+    fixture_close(&fixture);
+}
+END_TEST
+
+/* ---- malformed payloads -----------------------------------------------------------------------
+ */
+
+/* A frame of a control message and raw bytes behind it. */
+static int feed_raw_payload(
+    struct fixture *fixture, const char *control, const char *begin, const char *hex, size_t filler)
+{
+    struct buffer frame;
+    buffer_init(&frame);
+    buffer_append_be32(&frame, 0);
+    hex_append(&frame, fixture->header ? "83 44 00" : "70 83");
+    terms_append(&frame, control);
+    if (!fixture->header)
+        buffer_append_u8(&frame, ETF_VERSION);
+    if (begin != NULL)
+        hex_append(&frame, begin);
+    hex_append(&frame, hex);
+    for (size_t i = 0; i < filler; i++)
+        hex_append(&frame, "68 01");
+    store_be32(frame.data, (uint32_t)frame.size - 4);
+    fixture_feed(fixture, buffer_slice(&frame));
+    buffer_release(&frame);
+    return fixture->status;
+}
+
+/* {'$gen_call', {P, {}}, and then */
+static const char call_begin[] =
+    "68 03 77 09 24 67 65 6e 5f 63 61 6c 6c 68 02"
+    "58 77 10 74 65 73 74 65 72 40 6c 6f 63 61 6c 68 6f 73 74 00 00 00 59 00 00 00 00 6b 00 f7 65"
+    "68 00";
+
+START_TEST(malformed_payloads_keep_the_link)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    struct channel_metrics *metrics = &fixture.node.metrics;
+
+    feed_raw_payload(&fixture, "{6 P '' net_kernel}", call_begin, "6c ff ff ff ff 61", 0);
+    fixture_expect(&fixture, "{22 S P}", "{{} {error too_many_elements}}");
+    ck_assert_uint_eq(metrics->terms_refused, 1);
+    feed_raw_payload(&fixture, "{6 P '' net_kernel}", call_begin, "ff", 0);
+    fixture_expect(&fixture, "{22 S P}", "{{} {error bad_term}}");
+    ck_assert_uint_eq(metrics->terms_refused, 2);
+    /* two terms */
+    feed_raw_payload(&fixture, "{6 P '' net_kernel}", call_begin,
+        "68 02 77 07 69 73 5f 61 75 74 68 77 01 78 77 01 78", 0);
+    fixture_expect(&fixture, "{22 S P}", "{{} {error bad_term}}");
+    ck_assert_uint_eq(metrics->terms_refused, 3);
+    feed_raw_payload(&fixture, "{6 P '' net_kernel}", call_begin, "68 01", 100);
+    fixture_expect(&fixture, "{22 S P}", "{{} {error too_deep}}");
+    ck_assert_uint_eq(metrics->terms_refused, 4);
+    /* 60 kB of depth, checked before it gets here */
+    feed_raw_payload(&fixture, "{6 P '' net_kernel}", call_begin, "68 01", 30000);
+    fixture_expect(&fixture, "{22 S P}", "{{} {error too_deep}}");
+    ck_assert_uint_eq(metrics->terms_refused, 5);
+    ck_assert_uint_eq(metrics->pings_answered, 0);
+    /* For the registered process it is the server's to refuse. */
+    feed_raw_payload(&fixture, "{6 P '' brain}", call_begin, "68 01", 30000);
+    ck_assert_uint_eq(fixture.messages, 1);
+    ck_assert_int_eq(fixture.payload_error, BRAIN_EDEPTH);
+    ck_assert_uint_eq(metrics->terms_refused, 6);
+    /* nothing at all */
+    feed_raw_payload(&fixture, "{6 P '' brain}", NULL, "", 0);
+    ck_assert_uint_eq(metrics->terms_refused, 7);
+    ck_assert_int_eq(fixture.status, 0);
+
+    fixture_message(&fixture, "{6 P '' net_kernel}", CALL("{is_auth x}"));
+    fixture_expect(&fixture, "{33 S R}", "{[alias|R] yes}");
+    ck_assert_uint_eq(metrics->protocol_errors + metrics->limit_errors, 0);
+    fixture_close(&fixture);
+}
+END_TEST
+
+START_TEST(php_sends_a_version_byte_and_nothing)
+{
+    struct fixture fixture;
+    connect_ei(&fixture);
+    ck_assert_int_eq(feed_raw_payload(&fixture, "{6 P '' brain}", NULL, "", 0), 0);
+    ck_assert_uint_eq(fixture.node.metrics.terms_refused, 1);
+    ck_assert_int_eq(feed_raw_payload(&fixture, "{6 P '' rex}", NULL, "68 02", 0), 0);
+    ck_assert(channel_is_up(fixture.channel));
+    fixture_expect(&fixture, NULL, NULL);
+    fixture_close(&fixture);
+}
+END_TEST
+
+/* ---- malformed control messages ---------------------------------------------------------------
+ */
+
+static const struct {
+    const char *control, *payload;
+} bad_controls[] = {
+    {"{37 1 P S}", "prio"},   /* ALTACT_SIG is not offered */
+    {"{99 P S}", NULL},       /* unknown */
+    {"{}", NULL},             /* empty */
+    {"{1 P}", NULL},          /* cut */
+    {"{1 P S S}", NULL},      /* too long */
+    {"{1 x S}", NULL},        /* no pid */
+    {"{19 P brain x}", NULL}, /* no reference */
+    {"{6 P '' 5}", "x"},      /* no name */
+    {"{35 x P S}", NULL},     /* no integer */
+    {"{19 P brain R}", "x"},  /* something behind it */
+    {"{0 P S}", NULL},        /* a hole in the table */
+    {"{5 P S}", NULL},        /* an obsolete operation */
+};
+
+START_TEST(malformed_control_messages_close)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    int status = fixture_message(&fixture, bad_controls[_i].control, bad_controls[_i].payload);
+    ck_assert_int_eq(status, BRAIN_EPROTO);
+    ck_assert_uint_eq(fixture.node.metrics.protocol_errors, 1);
+    const char *error = channel_error(fixture.channel);
+    ck_assert_msg(strncmp(error, "tester@localhost: ", 18) == 0, "%s", error);
+    ck_assert_msg(strstr(error, "first bytes 68") != NULL, "%s", error);
+    ck_assert(!channel_is_up(fixture.channel));
+    ck_assert_int_eq(channel_clock(fixture.channel, fixture.now_ms), BRAIN_EPROTO);
+    ck_assert_int_eq(channel_feed(fixture.channel, slice_of(NULL, 0), 0), BRAIN_EPROTO);
+    ck_assert_uint_eq(fixture.node.metrics.protocol_errors, 1);
+    fixture_close(&fixture);
+}
+END_TEST
+
+/* ---- monitors and links -----------------------------------------------------------------------
+ */
+
+START_TEST(goodbye_tells_everybody_who_watches)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    uint64_t *gauge = &fixture.node.metrics.monitors;
+    fixture_message(&fixture, "{19 P brain R}", NULL);
+    ck_assert_uint_eq(*gauge, 1);
+    fixture_message(&fixture, "{19 P brain R}", NULL);
+    ck_assert_uint_eq(*gauge, 1);
+    fixture_message(&fixture, "{20 P brain R}", NULL);
+    ck_assert_uint_eq(*gauge, 0);
+    fixture_message(&fixture, "{19 P rex R}", NULL);
+    fixture_message(&fixture, "{19 Q S T}", NULL);
+    fixture_message(&fixture, "{1 P S}", NULL);
+    fixture_message(&fixture, "{1 Q S}", NULL);
+    ck_assert_uint_eq(*gauge, 4);
+    fixture_message(&fixture, "{24 Q S}", "normal");
+    ck_assert_uint_eq(*gauge, 3);
+    fixture_message(&fixture, "{1 Q S}", NULL);
+    fixture_message(&fixture, "{35 1 Q S}", NULL);
+    ck_assert_uint_eq(*gauge, 3);
+    fixture_expect(&fixture, "{36 1 S Q}", NULL);
+    channel_say_goodbye(fixture.channel);
+    ck_assert_uint_eq(*gauge, 0);
+
+    struct buffer expected;
+    buffer_init(&expected);
+    fixture_frame_append(&fixture, &expected, "{28 rex P R}", "shutdown");
+    fixture_frame_append(&fixture, &expected, "{28 S Q T}", "shutdown");
+    fixture_frame_append(&fixture, &expected, "{24 S P}", "shutdown");
+    fixture_drain(&fixture);
+    ck_assert(slice_equal(buffer_slice(&fixture.out), buffer_slice(&expected)));
+    buffer_release(&expected);
+    fixture_close(&fixture);
+}
+END_TEST
+
+START_TEST(too_many_monitors_close)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    for (unsigned i = 0; i < fixture.node.monitors; i++) {
+        struct buffer frame;
+        buffer_init(&frame);
+        hex_append(&frame, "00 00 00 00 83 44 00 68 04 61 13");
+        terms_append(&frame, "P");
+        terms_append(&frame, "brain");
+        uint32_t words[3] = {i, 2, 3};
+        etf_write_reference(&frame, slice_of_string("tester@localhost"), 7, words, 3);
+        store_be32(frame.data, (uint32_t)frame.size - 4);
+        ck_assert_int_eq(fixture_feed(&fixture, buffer_slice(&frame)), 0);
+        buffer_release(&frame);
+    }
+    ck_assert_uint_eq(fixture.node.metrics.monitors, 100);
+    ck_assert_int_eq(fixture_message(&fixture, "{19 P brain R}", NULL), BRAIN_ETOOBIG);
+    ck_assert_uint_eq(fixture.node.metrics.limit_errors, 1);
+    ck_assert_uint_eq(fixture.node.metrics.monitors, 100);
+    fixture_close(&fixture); /* asserts that the gauge is 0 again */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dist-citizen");
+    TCase *dumps = tcase_create("dumps of OTP 25");
+    tcase_add_test(dumps, dump_with_ei_flags);
+    tcase_add_test(dumps, dump_with_monitors);
+    tcase_add_test(dumps, dump_with_everything);
+    suite_add_tcase(suite, dumps);
+    TCase *answers = tcase_create("answers");
+    tcase_add_loop_test(answers, every_row_is_answered, 0, (int)(sizeof(rows) / sizeof(rows[0])));
+    tcase_add_test(answers, simple_peers_hear_plain_forms);
+    tcase_add_test(answers, messages_for_the_registered_process_go_up);
+    tcase_add_test(answers, fragments_become_one_message);
+    suite_add_tcase(suite, answers);
+    TCase *malformed = tcase_create("malformed");
+    tcase_add_test(malformed, malformed_payloads_keep_the_link);
+    tcase_add_test(malformed, php_sends_a_version_byte_and_nothing);
+    tcase_add_loop_test(malformed, malformed_control_messages_close, 0,
+        (int)(sizeof(bad_controls) / sizeof(bad_controls[0])));
+    suite_add_tcase(suite, malformed);
+    TCase *watchers = tcase_create("monitors and links");
+    tcase_add_test(watchers, goodbye_tells_everybody_who_watches);
+    tcase_add_test(watchers, too_many_monitors_close);
+    suite_add_tcase(suite, watchers);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
