@@ -12,7 +12,7 @@
 #include "epmd_address.h"
 
 enum {
-    RETRY_MS = 1000,       /* so that a restarted epmd knows us within 2 s */
+    RETRY_MS = 500,        /* so that a restarted epmd knows us within 2 s */
     ANSWER_MS = 5000,      /* for one attempt */
     START_PAUSE_MS = 5000, /* between two attempts to start an epmd */
     /* A predecessor that was killed just now may still be in epmd's table for a moment. */

@@ -260,7 +260,7 @@ START_TEST(starts_an_epmd_where_none_is)
     struct epmd_registration *registration = begin(&seen, port);
     run_until(&seen.started, 3000);
     ck_assert(seen.started);
-    run_until(NULL, 2500); /* two more attempts, but not two more epmds */
+    run_until(NULL, 2500); /* more attempts, but not two more epmds */
     ck_assert_uint_eq(seen.times_started, 1);
     ck_assert(!seen.registered && !seen.refused);
     fake_start(port, accept_answer, sizeof(accept_answer));

@@ -1,11 +1,12 @@
 /* The node over real sockets on loopback: who gets in, who is refused, who hears what, and that
  * nothing is left behind. */
+#include <dirent.h>
 #include <stdio.h>
 
 #include <sys/resource.h>
 
 #include "heap_fault.h"
-#include "node_fixture.h"
+#include "node_client.h"
 
 static struct seen_node seen;
 
@@ -22,6 +23,16 @@ static void tear_down(void)
         stop_node(&seen);
     uv_run(&loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(uv_loop_close(&loop), 0); /* busy: a handle was left open */
+}
+
+static size_t open_descriptors(void)
+{
+    size_t count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
 }
 
 static void start_plain(void)

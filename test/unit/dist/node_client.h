@@ -1,0 +1,126 @@
+/* A client of the node that is a bare socket and half a handshake. */
+#ifndef NODE_CLIENT_H
+#define NODE_CLIENT_H
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "node_fixture.h"
+
+#define EI_FLAGS UINT64_C(0x407074f9c)
+
+struct client {
+    int fd;
+    char name[64];
+    struct handshake handshake;
+    struct buffer out, in;
+    int progress;
+    bool eof;
+};
+
+static int client_socket(uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+/* Reads what is there. Returns whether the end of the stream was seen. */
+static bool client_read(struct client *client)
+{
+    uint8_t bytes[65536];
+    ssize_t got;
+    while (!client->eof && (got = recv(client->fd, bytes, sizeof(bytes), 0)) != 0) {
+        if (got < 0) {
+            client->eof = errno != EAGAIN;
+            return client->eof;
+        }
+        size_t at = 0;
+        if (client->progress == HANDSHAKE_MORE) {
+            size_t consumed;
+            client->progress = handshake_feed(
+                &client->handshake, slice_of(bytes, (size_t)got), &consumed, &client->out);
+            at = consumed;
+            if (client->out.size != 0)
+                (void)!write(client->fd, client->out.data, client->out.size);
+            buffer_clear(&client->out);
+        }
+        buffer_append(&client->in, bytes + at, (size_t)got - at);
+    }
+    return client->eof = true;
+}
+
+static bool client_is_up(struct client *client)
+{
+    client_read(client);
+    return client->progress == HANDSHAKE_DONE;
+}
+
+static void client_open(struct client *client, uint16_t port, const char *name, const char *cookie)
+{
+    memset(client, 0, sizeof(*client));
+    snprintf(client->name, sizeof(client->name), "%s", name);
+    client->fd = client_socket(port);
+    struct handshake_options options = {
+        .role = HANDSHAKE_INITIATOR,
+        .node = slice_of_string(client->name),
+        .cookie = slice_of_string(cookie),
+        .flags = EI_FLAGS | DFLAG_MANDATORY_25_DIGEST,
+        .creation = 77,
+        .challenge = 12345,
+        .peer = slice_of_string("brain@localhost"),
+        .length_bytes = 2,
+    };
+    handshake_init(&client->handshake, &options, &client->out);
+    (void)!write(client->fd, client->out.data, client->out.size);
+    buffer_clear(&client->out);
+}
+
+static void client_connect(struct client *client, uint16_t port, const char *name)
+{
+    client_open(client, port, name, "secret");
+    turn_until(client_is_up(client), 3000);
+}
+
+static void client_close(struct client *client)
+{
+    close(client->fd);
+    buffer_release(&client->in);
+    buffer_release(&client->out);
+}
+
+static void write_all(int fd, struct slice bytes)
+{
+    for (size_t at = 0; at < bytes.size;) {
+        ssize_t sent = send(fd, bytes.data + at, bytes.size - at, MSG_NOSIGNAL);
+        ck_assert(sent > 0 || errno == EAGAIN);
+        at += sent > 0 ? (size_t)sent : 0;
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+}
+
+/* {6, Pid, '', brain} and a payload, from the pid of `from`. */
+static void client_send(struct client *client, const char *from, struct slice payload)
+{
+    struct buffer frame;
+    buffer_init(&frame);
+    buffer_append_be32(&frame, 0);
+    buffer_append(&frame, "p\x83h\x04\x61\x06", 6);
+    etf_write_pid(&frame, slice_of_string(from), 9, 0, 77);
+    buffer_append(&frame,
+        "w\x00w\x05"
+        "brain\x83",
+        10);
+    buffer_append_slice(&frame, payload);
+    if (buffer_status(&frame) == 0) { /* else a test of this very thing is running */
+        store_be32(frame.data, (uint32_t)(frame.size - 4));
+        write_all(client->fd, buffer_slice(&frame));
+    }
+    buffer_release(&frame);
+}
+
+#endif
