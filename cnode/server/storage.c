@@ -11,6 +11,13 @@ enum { ADVANCE_INTERVAL_MS = 100 };
 /* Objects looked at in one turn of the loop; about 0.2 ms of work. */
 enum { ADVANCE_BUDGET = 2000 };
 enum { SPARE_LIMIT = 1024 };
+/* Of an id, in a log line. */
+enum { SHOWN_ID_BYTES = 80 };
+
+static int shown_size(size_t size)
+{
+    return size > SHOWN_ID_BYTES ? SHOWN_ID_BYTES : (int)size;
+}
 
 static struct warehouse_request *take_request(struct storage *storage)
 {
@@ -95,13 +102,20 @@ static void on_set_aside(
     void *context, struct slice id, struct version version, const struct value *value)
 {
     struct storage *storage = context;
+    int shown = shown_size(id.size);
+    const char *text = (const char *)id.data;
+    if (value == NULL) {
+        log_error("late: the warehouse holds a newer version of \"%.*s\" that this node did not "
+                  "write; our delete of it is void",
+            shown, text);
+        return;
+    }
     log_error("late: the warehouse holds a newer version of \"%.*s\" that this node did not write; "
               "ours is kept beside it under a conflict name",
-        (int)(id.size > 80 ? 80 : id.size), (const char *)id.data);
+        shown, text);
     struct warehouse_request *request = request_for(storage, WAREHOUSE_SET_ASIDE, id);
     if (request == NULL || !request_take_value(request, value)) {
-        log_error("late: no memory to keep our value of \"%.*s\"; it is lost",
-            (int)(id.size > 80 ? 80 : id.size), (const char *)id.data);
+        log_error("late: no memory to keep our value of \"%.*s\"; it is lost", shown, text);
         if (request != NULL)
             give_request(storage, request);
         return;
@@ -134,8 +148,8 @@ static void note_health(struct storage *storage, const struct warehouse_request 
     }
     if (request->status == BRAIN_ECORRUPT)
         log_error("what the warehouse %s holds as \"%.*s\" is damaged or not ours; left untouched",
-            warehouse_name(storage->warehouse),
-            (int)(request->id_size > 80 ? 80 : request->id_size), (const char *)request->id);
+            warehouse_name(storage->warehouse), shown_size(request->id_size),
+            (const char *)request->id);
 }
 
 static void on_done(void *context, struct warehouse_request *request)
@@ -160,7 +174,7 @@ static void on_done(void *context, struct warehouse_request *request)
     case WAREHOUSE_SET_ASIDE:
         if (request->status != 0)
             log_error("late: our value of \"%.*s\" could not be kept: %s",
-                (int)(request->id_size > 80 ? 80 : request->id_size), (const char *)request->id,
+                shown_size(request->id_size), (const char *)request->id,
                 error_sentence(request->status));
         break;
     }

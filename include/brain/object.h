@@ -91,7 +91,8 @@ struct store_events {
      * block must be copied). */
     void (*dump)(void *context, struct object *object, struct slice id, struct version version,
         const struct version *expected, const struct value *value);
-    /* Keep this value under a conflict name: the warehouse holds a newer one that is not ours. */
+    /* Keep this value under a conflict name: the warehouse holds a newer one that is not ours.
+     * `value` NULL: it was a delete; there is nothing to keep. */
     void (*set_aside)(
         void *context, struct slice id, struct version version, const struct value *value);
     /* A waiting request is over; the waiter is the caller's again. status: STORE_FOUND with the
@@ -135,7 +136,8 @@ int store_persist(
  *
  * A conflict with a version that this process never knew makes the object newer than it, and it is
  * dumped again at once; so does one with an older version than ours (an earlier attempt of our own
- * whose answer was lost). One with the very version dumped is a success. One with a newer version
+ * whose answer was lost). One with the very version dumped is a success when it was
+ * tried before. One with a newer version
  * than the one known: ours is set aside, and leaves RAM. */
 void store_loaded(struct store *store, struct object *object, int status,
     const struct version *version, const struct value *value, uint64_t now_ms);
