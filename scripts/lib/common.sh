@@ -58,9 +58,18 @@ build_test()
 
 build_clang()
 {
-    # b_lundef: clang links sanitized programs against a static runtime.
+    # b_lundef: clang links sanitized programs against a static runtime. fuzzer-no-link: the rooms
+    # carry coverage, without which a fuzzer is blind.
     CC=clang build_folder build-clang -Dbuildtype=debugoptimized -Dwerror=true \
-        -Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true
+        -Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true \
+        -Dc_args=-fsanitize=fuzzer-no-link
+}
+
+# The names of the fuzz targets: NAME is the program NAME_fuzz, its corpus test/fuzz/corpus/NAME.
+fuzz_targets()
+{
+    find "$root/build-clang/test/fuzz" -maxdepth 1 -type f -executable -name '*_fuzz' -printf '%f\n' \
+        2>/dev/null | sed 's/_fuzz$//' | sort
 }
 
 # The sanitizers' word is final: every report ends the process with a status that no program of ours

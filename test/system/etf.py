@@ -13,19 +13,11 @@ import struct
 
 
 class Atom(str):
+    """Equal to the Python text of its name, which stands for nothing else here."""
     __slots__ = ()
 
     def __repr__(self):
         return f"'{str(self)}'"
-
-    # An atom is not the text of the same name.
-    def __eq__(self, other):
-        return isinstance(other, Atom) and str.__eq__(self, other)
-
-    def __ne__(self, other):
-        return not self == other
-
-    __hash__ = str.__hash__
 
 
 class Chars(bytes):

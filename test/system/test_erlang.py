@@ -1,11 +1,13 @@
 """A real Erlang node talks to the server as to any other node."""
+import etf
 
 
 def test_ping_answers_pong_and_the_node_is_hidden(server, erl):
     erl(r"""
-    pong = net_adm:ping(?NODE),
+    Node = ?NODE,
+    pong = net_adm:ping(Node),
     [] = nodes(),
-    [?NODE] = nodes(hidden),
+    [Node] = nodes(hidden),
     pong = net_adm:ping(?NODE)""")
 
 
@@ -150,8 +152,6 @@ def test_nobody_hangs_on_requests_that_are_not_served(server, erl):
     Io = make_ref(),
     send({io_request, self(), Io, {put_chars, unicode, "x"}}),
     receive {io_reply, Io, {error, _}} -> ok after 2000 -> error(no_io_reply) end,
-    {rex, N2} = {rex, N},
-    {N2, N2} = {N, N},
     {rex, N} ! {self(), {call, erlang, node, [], user}},
     receive {rex, {badrpc, _}} -> ok after 2000 -> error(no_rex_answer) end,
     ok = call({set, still, alive}),
@@ -284,8 +284,7 @@ def test_another_registered_name(new_server, erl):
 def test_messages_to_our_pid_mean_the_same(server):
     with server.client() as client:
         assert client.set(b"k", 7) == "ok"
-        import etf
-        ours = etf.pid("brain@localhost", 1, 0, client.server_creation)
+        ours = etf.pid("brain@localhost", 1, 1, client.server_creation)
         message = etf.encode((etf.Atom("g"), True, b"k", client.pid, etf.Atom("t1")))
         client.send_message((2, etf.Atom(""), ours), message)
         assert client.answer(etf.Atom("t1")) == (etf.Atom("ok"), 7)

@@ -12,7 +12,7 @@ def test_peb_forms_over_two_links_of_the_same_name(server, epmd):
         env={**os.environ, **SANITIZER_OPTIONS, "ERL_EPMD_PORT": str(epmd.port)})
     output = done.stdout.decode(errors="replace")
     assert "FAIL" not in output and done.returncode == 0, output + server.log
-    assert output.count("ok  ") == 18, output
+    assert output.count("ok  ") == 17, output
 
 
 def test_many_short_links_of_one_name(server):

@@ -83,7 +83,7 @@ def test_values_of_300_kilobytes(server, erl):
 def test_values_of_20_megabytes(server, erl):
     erl(r"""
     Binary = crypto:strong_rand_bytes(20000000),
-    Term = [{I, integer_to_binary(I), I * 1.0} || I <- lists:seq(1, 600000)],
+    Term = [{I, integer_to_binary(I), I * 1.0} || I <- lists:seq(1, 900000)],
     true = erlang:external_size(Term) > 20000000,
     ok = call({set, binary, Binary}),
     ok = call({set, term, Term}),
