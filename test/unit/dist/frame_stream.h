@@ -68,8 +68,9 @@ static inline void put_binary(struct stream *s, uint32_t size, unsigned seed)
 {
     put(s, (uint8_t[]){ETF_BINARY}, 1);
     put_be32(s, size);
+    ck_assert_uint_le(s->size + size, STREAM_BYTES);
     for (uint32_t i = 0; i < size; i++)
-        put(s, (uint8_t[]){(uint8_t)((i * 2654435761U + seed) >> 11)}, 1);
+        s->data[s->size++] = (uint8_t)((i * 2654435761U + seed) >> 11);
 }
 
 /* A list of `count` small integers, one element each. */
@@ -138,6 +139,28 @@ static inline void put_fragments(
         else
             put_next(s, id, left, payload->data + at, part);
         at += part;
+    }
+}
+
+/* {big, <<200000 x "x">>} from OTP 25: fragments of 65555, 65554, 65554 and 3467 bytes. */
+enum { BIG_CONTROL = 45, BIG_PAYLOAD = 200012 };
+
+static inline void put_big_200k(struct stream *s, uint64_t sequence)
+{
+    static uint8_t x[65536];
+    memset(x, 'x', sizeof x);
+    put_hex(s, "00010013 83 45");
+    put_be64(s, sequence);
+    put_hex(s,
+        "00 00 00 00 00 00 00 04 00 68 04 61 06 58 77 11 74 65 73 74 65 72 42 40 6c 6f 63 61 6c "
+        "68 6f 73 74 00 00 00 91 00 00 00 00 6b 00 f7 c2 77 00 77 05 62 72 61 69 6e 68 02 77 03 "
+        "62 69 67 6d 00 03 0d 40");
+    put(s, x, 65555 - 76);
+    for (uint64_t fragment = 3; fragment > 0; fragment--) {
+        put_hex(s, fragment > 1 ? "00010012 83 46" : "00000d8b 83 46");
+        put_be64(s, sequence);
+        put_be64(s, fragment);
+        put(s, x, fragment > 1 ? 65536 : 3467 - 18);
     }
 }
 

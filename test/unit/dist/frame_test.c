@@ -58,29 +58,10 @@ START_TEST(header_frames_of_otp25)
 }
 END_TEST
 
-/* {big, <<200000 x "x">>} from OTP 25: fragments of 65555, 65554, 65554 and 3467 bytes. */
-static void put_big_100k(struct stream *s)
-{
-    static uint8_t x[65536];
-    memset(x, 'x', sizeof x);
-    put_hex(s,
-        "00010013"
-        "83 45 00 00 04 88 00 00 09 13 00 00 00 00 00 00 00 04 00 68 04 61 06 58 77 11 74 65 73 "
-        "74 65 72 42 40 6c 6f 63 61 6c 68 6f 73 74 00 00 00 91 00 00 00 00 6b 00 f7 c2 77 00 77 "
-        "05 62 72 61 69 6e 68 02 77 03 62 69 67 6d 00 03 0d 40");
-    put(s, x, 65555 - 76);
-    put_hex(s, "00010012 83 46 00 00 04 88 00 00 09 13 00 00 00 00 00 00 00 03");
-    put(s, x, 65536);
-    put_hex(s, "00010012 83 46 00 00 04 88 00 00 09 13 00 00 00 00 00 00 00 02");
-    put(s, x, 65536);
-    put_hex(s, "00000d8b 83 46 00 00 04 88 00 00 09 13 00 00 00 00 00 00 00 01");
-    put(s, x, 3467 - 18);
-}
-
 START_TEST(four_fragments_of_otp25)
 {
     struct stream s = stream_new();
-    put_big_100k(&s);
+    put_big_200k(&s, UINT64_C(0x0000048800000913));
     struct frame_limits limits = roomy();
     struct record r;
     struct frame_reader *reader = reader_new(true, &limits, &r);
