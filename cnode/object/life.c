@@ -194,7 +194,9 @@ static void start_dump(struct store *store, struct object *object)
     object->stage = OBJECT_DUMPING;
     object->retry_at_ms = 0;
     object->soon = false;
-    object->dumped = epochs_unpack(&store->epochs, item->version);
+    struct version version = epochs_unpack(&store->epochs, item->version);
+    object->repeated = object->failures > 0 && version_compare(version, object->dumped) == 0;
+    object->dumped = version;
     object->dumped_bytes = item_value_size(item);
     for (struct store_waiter *waiter = object->persists.first; waiter; waiter = waiter->next)
         waiter->state = WAITER_THIS_DUMP;
@@ -312,7 +314,9 @@ static void conflict(
     struct store *store, struct object *object, struct version stored, uint64_t now_ms)
 {
     int order = version_compare(stored, object->dumped);
-    if (order == 0) { /* our own earlier attempt, whose answer was lost */
+    /* Our own earlier attempt, whose answer was lost. Where there was none, a process before us had
+     * raised its epoch to just where ours is. */
+    if (order == 0 && (object->repeated || object->stored_known)) {
         confirm(store, object);
         return;
     }
@@ -325,7 +329,7 @@ static void conflict(
     forget_dump(store, object);
     raise_above(store, stored);
     if (++object->conflicts > CONFLICTS_MAX ||
-        (order > 0 && store_renew_version(store, object->item) != 0)) {
+        (order >= 0 && store_renew_version(store, object->item) != 0)) {
         fail(store, object, BRAIN_EWAREHOUSE, now_ms);
         return;
     }

@@ -41,6 +41,7 @@ struct object {
     uint8_t conflicts; /* in a row */
     uint8_t later_age; /* DUMPING and rewritten: when the first write after the dump came */
     bool stored_known;
+    bool repeated;  /* DUMPING: this version was tried before */
     bool rewritten; /* DUMPING: written since */
     bool soon;      /* dump as soon as it may begin: somebody said {p, Id} */
     bool leave;     /* out of RAM once clean: the same, and nothing was written since */

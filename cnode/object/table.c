@@ -12,7 +12,10 @@
  * segments (16 bytes per 64 KiB) is ever copied. A lookup reads one bucket in nearly all cases, and
  * then only items whose 16 tag bits fit.
  *
- * Memory: MEASURED */
+ * Memory, measured as growth of the resident set with 1,000,000 objects of 20 + 100 bytes, all
+ * dirty (test/unit/object/bytes_per_object.c, glibc 2.36): 54.9 bytes per object beyond id and
+ * value, of which 40 are the item (header 32, malloc 8; sizes are rounded up to 16) and 15 this
+ * table. */
 #include "table.h"
 
 #include <assert.h>
