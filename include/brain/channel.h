@@ -78,7 +78,8 @@ struct channel_message {
     struct slice from;             /* sender's pid term; empty: not known */
 };
 
-/* Called during channel_feed. They may send on the channel, but must not destroy it or feed it. */
+/* Called during channel_feed. They may send on the channel, but must not destroy it or feed it.
+ * on_up may be NULL. */
 struct channel_events {
     void *context;
     void (*on_up)(void *context, struct channel *channel);
