@@ -15,7 +15,8 @@
     X(connections, GAUGE, "open connections, handshakes included")                                 \
     X(handshakes_pending, GAUGE, "connections whose handshake is not finished")                    \
     X(connections_accepted, COUNTER, "connections accepted")                                       \
-    X(connections_refused, COUNTER, "connections refused: max_connections or pending handshakes")  \
+    X(connections_refused, COUNTER,                                                                \
+        "connections refused: a limit, or no descriptor or memory left")                           \
     X(connections_closed, COUNTER, "connections closed, by either side")                           \
     X(connections_dialled, COUNTER, "connections made to the nodes of connect_nodes")              \
     X(answers_undeliverable, COUNTER, "answers to a node without an open link")                    \
@@ -54,15 +55,16 @@ struct node_events {
     void (*start_epmd)(void *context);
 };
 
-/* Strings of the options must outlive the node. Returns 0 and the node, or an error and a sentence
- * in `*why` (static or owned by the node module). */
+/* Strings of the options must outlive the node. No event is called before this returned, and
+ * nothing is accepted before on_ready, because our creation is not known. Returns 0 and the node,
+ * or an error and a sentence in `*why` (static or owned by the node module). */
 int node_open(struct node **node, uv_loop_t *loop, const struct node_options *options,
     struct node_events events, const char **why);
 
 /* The live channel of a connection, or NULL when it is gone. */
 struct channel *node_channel(struct node *node, connection_id id);
 /* Where an answer to `pid` goes: `asked_on` when that link's peer is the pid's node, else an open
- * link to it, else NULL. */
+ * link to it, else NULL, which is counted (answers_undeliverable). */
 struct channel *node_route(struct node *node, connection_id asked_on, struct slice pid);
 /* Something was queued on this channel: it is flushed at the end of this turn of the loop. */
 void node_flush(struct node *node, struct channel *channel);
@@ -73,7 +75,8 @@ void node_metrics_register(struct metrics_registry *registry, const struct node 
 /* Stops listening and unregisters; open connections go on. */
 void node_stop_listening(struct node *node);
 /* Says goodbye on every connection, flushes for at most `grace_ms`, closes all, then calls
- * `closed`. The node is freed after that. */
+ * `closed` with the context of the events. The node is freed after that. May be called from any
+ * event: it begins in the next turn. Nothing is read from then on. */
 void node_close(struct node *node, uint32_t grace_ms, void (*closed)(void *context));
 
 #endif
