@@ -5,7 +5,7 @@
 #include "heap_fault.h"
 #include "table.h"
 
-enum { ITEMS = 60000 };
+enum { ITEMS = 20000 };
 
 static struct item *items[ITEMS];
 static uint8_t visits[ITEMS];
@@ -87,9 +87,9 @@ END_TEST
 
 START_TEST(without_memory_nothing_is_lost)
 {
-    enum { FEW = 12000 };
+    enum { FEW = 7000 };
     /* Each allocation fails once: item, overflow bucket, segment, array of segments. */
-    for (unsigned n = 1, step = 1;; n += step++) {
+    for (unsigned n = 1, step = 1;; n += step, step *= 2) {
         struct table table;
         heap_fault_start(n);
         uint32_t made = 0;
