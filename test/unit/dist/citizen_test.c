@@ -97,6 +97,8 @@ static const struct row {
     {"{6 P '' net_kernel}", "{is_auth x}", NULL, NULL, COUNTED(messages_dropped)},
     {"{6 P '' net_kernel}", "{'$gen_call' nobody {is_auth x}}", NULL, NULL,
         COUNTED(messages_dropped)},
+    {"{6 P '' net_kernel}", "{system {'$gen_call' {P R} x} y}", NULL, NULL,
+        COUNTED(messages_dropped)},
     /* rex */
     {"{6 P '' rex}", CALL("{block_call erlang node [] P}"), "{33 S R}",
         "{[alias|R] {badrpc notsup}}", COUNTED(requests_refused)},
