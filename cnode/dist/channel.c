@@ -42,12 +42,12 @@ static void printable_name(const struct channel *channel, char out[ERROR_NAME_LI
         name = channel->handshake->options.peer;
     if (name.size == 0)
         name = slice_of_string("unnamed peer");
-    size_t size = name.size < ERROR_NAME_LIMIT ? name.size : ERROR_NAME_LIMIT;
-    for (size_t i = 0; i < size; i++)
-        out[i] = name.data[i] > 0x20 && name.data[i] < 0x7f ? (char)name.data[i]
-                 : name.data[i] == ' '                      ? ' '
-                                                            : '?';
-    strcpy(out + size, size < name.size ? "..." : "");
+    size_t size = 0;
+    for (; size < name.size && size < ERROR_NAME_LIMIT; size++) {
+        uint8_t byte = name.data[size];
+        out[size] = byte >= 0x20 && byte < 0x7f ? (char)byte : '?';
+    }
+    memcpy(out + size, size < name.size ? "..." : "\0\0\0", 4);
 }
 
 int channel_fail(struct channel *channel, int error, uint64_t *counter, const char *sentence,
@@ -56,7 +56,8 @@ int channel_fail(struct channel *channel, int error, uint64_t *counter, const ch
     assert(error < 0);
     if (channel->error != 0)
         return channel->error;
-    char name[ERROR_NAME_LIMIT + 4], hex[2 * ERROR_HEX_LIMIT + 4];
+    char name[ERROR_NAME_LIMIT + 4];
+    char hex[2 * ERROR_HEX_LIMIT + 4];
     printable_name(channel, name);
     if (offending.size != 0)
         snprintf(channel->error_text, sizeof(channel->error_text), "%s: %s (first bytes %s)", name,
