@@ -278,11 +278,13 @@ static void on_idle(uv_idle_t *idle)
     }
 }
 
-static void read_some(struct connection *connection)
+/* Returns how many bytes came. May close the connection. */
+static size_t read_some(struct connection *connection)
 {
     struct node *node = connection->node;
     uint64_t end_ns = uv_hrtime() + READ_NS;
-    for (size_t total = 0; total < READ_LIMIT;) {
+    size_t total = 0;
+    while (total < READ_LIMIT) {
         uint8_t *area;
         size_t size;
         if (!channel_area(connection->channel, &area, &size)) {
@@ -299,24 +301,29 @@ static void read_some(struct connection *connection)
             break;
         if (got <= 0) {
             lost(connection, got == 0 ? "the peer closed the connection" : strerror(errno));
-            return;
+            return total;
         }
         total += (size_t)got;
         node->metrics.bytes_received += (uint64_t)got;
         bool more = feed(connection, slice_of(area, (size_t)got));
         if (connection->closing)
-            return;
+            return total;
         if (!more || (size_t)got < size || uv_hrtime() >= end_ns)
             break;
     }
     connection_flush(connection);
+    return total;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct connection *connection = poll->data;
     if (status < 0) {
-        lost(connection, uv_strerror(status));
+        /* How libuv tells of POLLERR; the poll is stopped. A reset leaves what came before it
+         * readable: read until the socket says the error itself. */
+        connection->armed = 0;
+        if (!connection->unfinished && read_some(connection) == 0 && !connection->closing)
+            lost(connection, uv_strerror(status));
         return;
     }
     if (events & UV_WRITABLE) {

@@ -104,22 +104,26 @@ static void write_all(int fd, struct slice bytes)
 }
 
 /* {6, Pid, '', brain} and a payload, from the pid of `from`. */
+static void client_frame(struct buffer *frame, const char *from, struct slice payload)
+{
+    static const uint8_t begin[] = {0, 0, 0, 0, 'p', 131, 104, 4, 97, 6};
+    static const uint8_t to[] = {119, 0, 119, 5, 'b', 'r', 'a', 'i', 'n', 131};
+    size_t at = frame->size;
+    buffer_append(frame, begin, sizeof(begin));
+    etf_write_pid(frame, slice_of_string(from), 9, 0, 77);
+    buffer_append(frame, to, sizeof(to));
+    buffer_append_slice(frame, payload);
+    if (buffer_status(frame) == 0) /* else a test of this very thing is running */
+        store_be32(frame->data + at, (uint32_t)(frame->size - at - 4));
+}
+
 static void client_send(struct client *client, const char *from, struct slice payload)
 {
     struct buffer frame;
     buffer_init(&frame);
-    buffer_append_be32(&frame, 0);
-    buffer_append(&frame, "p\x83h\x04\x61\x06", 6);
-    etf_write_pid(&frame, slice_of_string(from), 9, 0, 77);
-    buffer_append(&frame,
-        "w\x00w\x05"
-        "brain\x83",
-        10);
-    buffer_append_slice(&frame, payload);
-    if (buffer_status(&frame) == 0) { /* else a test of this very thing is running */
-        store_be32(frame.data, (uint32_t)(frame.size - 4));
+    client_frame(&frame, from, payload);
+    if (buffer_status(&frame) == 0)
         write_all(client->fd, buffer_slice(&frame));
-    }
     buffer_release(&frame);
 }
 

@@ -67,16 +67,35 @@ START_TEST(a_client_is_answered)
 }
 END_TEST
 
+/* The peer resets the connection with 50 messages of it unread here, and the first thing that this
+ * node does then is to send. */
 START_TEST(what_was_sent_before_the_end_still_counts)
 {
     start_plain();
     struct client client;
     client_connect(&client, seen.port, "tester@localhost");
+    client_send(&client, client.name, an_atom);
+    turn_until(seen.messages == 1, 2000);
+    turn_for(20);
+    struct buffer frame, pid;
+    buffer_init(&frame);
+    buffer_init(&pid);
+    /* In one piece, or the reset would overtake most of it. */
     for (int i = 0; i < 50; i++)
-        client_send(&client, client.name, an_atom);
-    client_close(&client); /* with answers unread: our next write to it fails */
+        client_frame(&frame, client.name, an_atom);
+    ck_assert_int_eq(send(client.fd, frame.data, frame.size, 0), (ssize_t)frame.size);
+    client_close(&client); /* with an answer unread, hence the reset */
+
+    struct channel *channel = node_channel(seen.node, seen.from);
+    etf_write_pid(&pid, slice_of_string("tester@localhost"), 9, 0, 77);
+    struct buffer *out = channel_send_begin(channel, buffer_slice(&pid), slice_of(NULL, 0));
+    buffer_append_slice(out, an_atom);
+    ck_assert_int_eq(channel_send_commit(channel, NULL), 0);
+    node_flush(seen.node, channel);
     turn_until(metric_of(&seen, "connections") == 0, 2000);
-    ck_assert_uint_eq(seen.messages, 50);
+    ck_assert_uint_eq(seen.messages, 51);
+    buffer_release(&frame);
+    buffer_release(&pid);
 }
 END_TEST
 
