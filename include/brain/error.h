@@ -27,7 +27,9 @@
     X(BRAIN_EIO, -18, "io", "an input or output operation failed")                                 \
     X(BRAIN_ENOTSUP, -19, "notsup", "not supported")                                               \
     X(BRAIN_ECLOSED, -20, "closed", "the peer closed the connection")                              \
-    X(BRAIN_ENOENT, -21, "not_found", "not there")
+    X(BRAIN_ENOENT, -21, "not_found", "not there")                                                 \
+    X(BRAIN_EJOURNAL, -22, "journal", "the journal cannot be written")                             \
+    X(BRAIN_EOVERLOAD, -23, "overloaded", "over the memory limit, and the warehouse is too slow")
 
 #define BRAIN_ERROR_ENUM(name, value, atom, sentence) name = (value),
 enum brain_error { BRAIN_ERRORS(BRAIN_ERROR_ENUM) };
