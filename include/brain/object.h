@@ -10,6 +10,10 @@
  * - A write during a dump leaves the object dirty. A failed dump keeps the object and is retried
  * with exponential backoff. Only a confirmed dump makes it clean.
  * - A delete leaves a tombstone: in RAM until the warehouse has it.
+ * - A write is acknowledged when its class is reached: in RAM, in the journal, or in the warehouse.
+ * A strong read never shows a version whose own acknowledgement is still being waited for.
+ * - RAM has a limit: above it the coldest objects leave first, dirty ones after their dump; when
+ * the warehouse cannot keep up, writes that need more RAM are refused.
  *
  * The table owns nothing outside RAM: loads and dumps are asked for through store_events and their
  * results come back through store_loaded and store_dumped. */
@@ -47,7 +51,14 @@ int version_compare(struct version a, struct version b); /* <0, 0, >0 */
     X(dumps_late, COUNTER, "values set aside because the warehouse held a newer version")          \
     X(dropped_idle, COUNTER, "objects dropped from RAM after idling")                              \
     X(dropped_persist, COUNTER, "objects dropped from RAM by {p, Id}")                             \
-    X(timeouts, COUNTER, "requests that left the queue after server_exec_timeout")
+    X(timeouts, COUNTER, "requests that left the queue after server_exec_timeout")                 \
+    X(memory, GAUGE, "bytes of RAM taken: objects, index, bookkeeping and buffers")                \
+    X(dropped_memory, COUNTER, "objects dropped from RAM for the memory limit")                    \
+    X(refused_overload, COUNTER, "writes refused at the memory limit")                             \
+    X(refused_journal, COUNTER, "writes refused or not confirmed because the journal failed")      \
+    X(restored, COUNTER, "objects restored from the journal at start")                             \
+    X(restored_late, COUNTER, "restored objects of which the warehouse held a newer version")      \
+    X(breaker_open, GAUGE, "1 while dumps pause because the warehouse fails")
 
 struct store_metrics {
     METRICS_FIELDS(STORE_METRICS)
@@ -64,7 +75,19 @@ struct store_options {
     uint64_t dumps_parallel_bytes;
     uint64_t retry_min_ms, retry_max_ms; /* backoff of failed dumps, doubling, with jitter */
     uint64_t hash_seed;                  /* random: ids cannot be chosen to collide */
-    struct version epoch; /* view and counter of new versions; above all stored ones */
+    struct version epoch;  /* view and counter of new versions, above all stored ones; seq: of the
+                              last write ever made, so that seq grows over the life of the journal */
+    uint64_t max_dirty_ms; /* a busy object is dumped at least this often; 0: no bound */
+    uint64_t memory_limit_bytes; /* 0: none */
+    uint32_t breaker_failures; /* dumps that fail in a row before all dumps pause and one at a time
+                                  is tried, every retry_max_ms at the latest; 0: never */
+};
+
+/* When a write is acknowledged. In this order: each includes those before it. */
+enum store_ack {
+    STORE_ACK_MEMORY,    /* it is in RAM */
+    STORE_ACK_JOURNAL,   /* store_written said that its record is there */
+    STORE_ACK_WAREHOUSE, /* store_dumped confirmed it; the dump is started at once */
 };
 
 /* A request that waits, embedded by the caller in a struct of its own. Zero it before use; it
@@ -95,6 +118,16 @@ struct store_events {
      * `value` NULL: it was a delete; there is nothing to keep. */
     void (*set_aside)(
         void *context, struct slice id, struct version version, const struct value *value);
+    /* Append this write to the journal; it is there when store_written says so. An error (a journal
+     * that fails: BRAIN_EJOURNAL) refuses the write, nothing is changed. NULL: there is no journal,
+     * and STORE_ACK_JOURNAL is the same as STORE_ACK_MEMORY. `value` NULL: a tombstone. */
+    int (*record)(
+        void *context, struct slice id, struct version version, const struct value *value);
+    /* The record with this seq is the only copy outside RAM of what an object is now (live); it is
+     * so no more, because the warehouse has it or a later record replaced it (dead). Each seq at
+     * most once each, live first. NULL with `record` NULL. */
+    void (*record_live)(void *context, uint64_t seq);
+    void (*record_dead)(void *context, uint64_t seq);
     /* A waiting request is over; the waiter is the caller's again. status: STORE_FOUND with the
      * value (borrowed for the call), STORE_ABSENT, STORE_DONE, or an error. */
     void (*answer)(
@@ -117,11 +150,18 @@ int store_get(struct store *store, struct slice id, uint64_t now_ms, struct valu
     struct store_waiter *waiter);
 
 /* Creates or replaces. A value with a block of its own that is mostly this value is kept by
- * reference, others are copied. STORE_DONE or BRAIN_ENOMEM (nothing changed). */
-int store_set(struct store *store, struct slice id, struct value value, uint64_t now_ms);
+ * reference, others are copied. STORE_DONE: acknowledged. STORE_WAIT: `waiter` was queued, and is
+ * answered STORE_DONE, or with why its class was not reached (BRAIN_EJOURNAL, the dump's error,
+ * BRAIN_ETIMEOUT): the value is in RAM and dirty all the same. `waiter` NULL: nobody is told, but
+ * reads wait for `ack` as well. Or, nothing changed: BRAIN_ENOMEM, BRAIN_EJOURNAL, BRAIN_EOVERLOAD.
+ */
+int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
+    uint64_t now_ms, struct store_waiter *waiter);
 
-/* Deletes, in RAM at once and in the warehouse by a tombstone. STORE_DONE or BRAIN_ENOMEM. */
-int store_delete(struct store *store, struct slice id, uint64_t now_ms);
+/* Deletes, in RAM at once and in the warehouse by a tombstone. Results as of store_set; a delete is
+ * never refused with BRAIN_EOVERLOAD. */
+int store_delete(struct store *store, struct slice id, enum store_ack ack, uint64_t now_ms,
+    struct store_waiter *waiter);
 
 /* Dumps now, ahead of all that idles, and releases from RAM unless it is written again meanwhile.
  * STORE_DONE when there is nothing to dump; STORE_WAIT: answered STORE_DONE when the warehouse has
@@ -143,6 +183,27 @@ void store_loaded(struct store *store, struct object *object, int status,
     const struct version *version, const struct value *value, uint64_t now_ms);
 void store_dumped(struct store *store, struct object *object, int status,
     const struct version *stored, uint64_t now_ms);
+
+/* The journal has all records up to and with `seq` (status 0), or failed to append them
+ * (BRAIN_EJOURNAL): whoever waits for them hears it, the values stay dirty in RAM; a later status 0
+ * for them only moves on. */
+void store_written(struct store *store, uint64_t seq, int status, uint64_t now_ms);
+
+/* At start, before anything else: one record of the journal, in the order of seq. It becomes a
+ * dirty object (or tombstone) of that version in RAM, replaces an earlier record of its id, and is
+ * live (record_live). When its dump finds a newer version in the warehouse, that one wins: the
+ * record was older than what a later, lost record had become; it is dropped and counted. 0 or
+ * BRAIN_ENOMEM. */
+int store_restore(struct store *store, struct slice id, struct version version,
+    const struct value *value, uint64_t now_ms);
+
+/* Compaction of the journal: appends again (events.record, a new version) every dirty object whose
+ * live record has a seq in first..last. At most `budget` objects are looked at; returns true while
+ * there is more to do (call again in the next turn with the same range), false when done. */
+bool store_rewrite(struct store *store, uint64_t first_seq, uint64_t last_seq, uint32_t budget);
+
+/* Bytes that others hold and that count against memory_limit: buffers of connections. */
+void store_set_outside_bytes(struct store *store, uint64_t bytes);
 
 /* Does what time asks for: idle steps, retries, expired waiters, the drain; at most `budget`
  * objects are looked at. Returns how many ms until it wants to be called again (0: at once, in the
