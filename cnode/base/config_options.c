@@ -44,6 +44,11 @@ static const struct limits limits_of[CONFIG_OPTION_COUNT] = {
     [CONFIG_AT_key_ttl] = MS(10),
     [CONFIG_AT_server_exec_timeout] = MS(1),
     [CONFIG_AT_drain_timeout] = MS(0),
+    [CONFIG_AT_journal_segment_size] = BYTES(65536),
+    [CONFIG_AT_journal_max_size] = BYTES(131072),
+    [CONFIG_AT_memory_limit] = BYTES(0),
+    [CONFIG_AT_max_dirty_ms] = MS(0),
+    [CONFIG_AT_dump_breaker_failures] = AMOUNT(0, 1000000),
     [CONFIG_AT_dumps_parallel] = AMOUNT(1, 1000000),
     [CONFIG_AT_dumps_parallel_bytes] = BYTES(1),
     [CONFIG_AT_dump_retry_min] = MS(1),
@@ -184,6 +189,26 @@ static bool is_numeric_address(const char *text)
     return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
 }
 
+/* Decimal digits only; a number too large for 64 bits becomes UINT64_MAX. */
+static bool parse_number(const char *text, uint64_t *number)
+{
+    *number = 0;
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p < '0' || *p > '9')
+            return false;
+        unsigned digit = (unsigned)(*p - '0');
+        *number = *number > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *number * 10 + digit;
+    }
+    return text[0] != '\0';
+}
+
+/* Milliseconds between two syncs of the journal, as journal_sync has them. */
+static bool is_sync_interval(const char *text)
+{
+    uint64_t ms;
+    return parse_number(text, &ms) && ms >= 1 && ms <= 3600000;
+}
+
 /* NULL when the STRING (or LIST element) will do, else the rest of the sentence after the value. */
 static const char *objection_to_string(size_t index, const char *text)
 {
@@ -202,6 +227,15 @@ static const char *objection_to_string(size_t index, const char *text)
         return is_numeric_address(text) ? NULL : "is not a numeric address like 127.0.0.1";
     case CONFIG_AT_warehouse_manager:
         return strcmp(text, "local") == 0 ? NULL : "is not a warehouse of this version: local";
+    case CONFIG_AT_ack:
+        return strcmp(text, "memory") == 0 || strcmp(text, "journal") == 0 ||
+                       strcmp(text, "warehouse") == 0
+                   ? NULL
+                   : "is none of memory, journal and warehouse";
+    case CONFIG_AT_journal_sync:
+        return strcmp(text, "always") == 0 || strcmp(text, "never") == 0 || is_sync_interval(text)
+                   ? NULL
+                   : "is neither always, never, nor a number of milliseconds from 1 to 3600000";
     case CONFIG_AT_log_mode:
         return strcmp(text, "production") == 0 || strcmp(text, "debug") == 0
                    ? NULL
@@ -269,19 +303,6 @@ static int set_bool(
     }
     return config_refuse(draft->sentence, origin, config_options[index].name,
         "%s is neither true nor false", show(text, shown));
-}
-
-/* Decimal digits only; a number too large for 64 bits becomes UINT64_MAX. */
-static bool parse_number(const char *text, uint64_t *number)
-{
-    *number = 0;
-    for (const char *p = text; *p != '\0'; p++) {
-        if (*p < '0' || *p > '9')
-            return false;
-        unsigned digit = (unsigned)(*p - '0');
-        *number = *number > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *number * 10 + digit;
-    }
-    return text[0] != '\0';
 }
 
 static int set_number(
@@ -376,6 +397,9 @@ int config_check_together(const struct config_draft *draft)
 
     if (status == 0)
         status = check_order(draft, CONFIG_AT_dump_retry_min, CONFIG_AT_dump_retry_max, true);
+    if (status == 0)
+        status =
+            check_order(draft, CONFIG_AT_journal_segment_size, CONFIG_AT_journal_max_size, true);
     if (status == 0)
         status = check_order(draft, CONFIG_AT_tick_interval, CONFIG_AT_tick_timeout, false);
     if (status != 0)

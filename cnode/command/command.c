@@ -125,20 +125,30 @@ static int parse_plain_id(struct parser *parser, uint32_t arity, enum command_op
 
 enum { OPTION_CONSISTENCY = 1, OPTION_ACK = 2 };
 
-/* The value of {ack, Class}. One class exists so far; the others are known and not served, so that
- * a client that relies on them hears of it instead of being given less. */
+/* The value of {ack, Class}. `backup` is known and not served, so that a client that relies on it
+ * hears of it instead of being given less. */
 static int read_ack(struct parser *parser)
 {
+    static const struct {
+        const char *text;
+        enum command_ack ack;
+    } classes[] = {
+        {"memory", COMMAND_ACK_MEMORY},
+        {"journal", COMMAND_ACK_JOURNAL},
+        {"warehouse", COMMAND_ACK_WAREHOUSE},
+    };
     struct slice text;
     if (etf_peek(&parser->reader) < 0)
         return BRAIN_ETERM;
     if (etf_read_atom(&parser->reader, &text) != 0)
         return skip_refused(parser, BRAIN_EREQUEST);
-    if (slice_equal_string(text, "journal") || slice_equal_string(text, "backup") ||
-        slice_equal_string(text, "warehouse"))
-        refuse(parser, BRAIN_ENOTSUP);
-    else if (!slice_equal_string(text, "memory"))
-        refuse(parser, BRAIN_EREQUEST);
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        if (slice_equal_string(text, classes[i].text)) {
+            parser->command->ack = classes[i].ack;
+            return 0;
+        }
+    }
+    refuse(parser, slice_equal_string(text, "backup") ? BRAIN_ENOTSUP : BRAIN_EREQUEST);
     return 0;
 }
 
@@ -325,6 +335,7 @@ int command_parse(struct command *command, struct slice payload, const struct et
     struct parser parser = {.command = command, .refusal = 0};
     command->operation = COMMAND_GET;
     command->consistent = true;
+    command->ack = COMMAND_ACK_DEFAULT;
     command->id_size = 0;
     command->value = slice_of(NULL, 0);
     command->reply = (struct reply_to){.form = REPLY_NONE};

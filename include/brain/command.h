@@ -35,9 +35,18 @@ struct reply_to {
     struct slice alias; /* the reference of [alias|Ref] or [[alias|Ref]|_]; else empty */
 };
 
+/* set, delete: when the answer is due, as the asker wants it. */
+enum command_ack {
+    COMMAND_ACK_DEFAULT, /* as the node is configured */
+    COMMAND_ACK_MEMORY,
+    COMMAND_ACK_JOURNAL,
+    COMMAND_ACK_WAREHOUSE,
+};
+
 struct command {
     enum command_operation operation;
     bool consistent; /* get: Consistency; true unless said otherwise */
+    enum command_ack ack;
     uint8_t id[ID_LIMIT];
     size_t id_size;
     struct slice value; /* set: the raw term, borrowed from the message */
@@ -53,8 +62,8 @@ struct command {
  *     {get, Id} {set, Id, Value} {persist, Id} {delete, Id}, each also with Opts behind it,
  *     {owner, Id}, info, shutdown
  * Opts is a proper list of {Key, Value} (the first of a key counts) or a map: `consistency` (true,
- * false) for get; `ack` for the others, `memory` only: `journal`, `backup` and `warehouse` are
- * refused with BRAIN_ENOTSUP. The Tag of a plain s, p or d is any term, null too.
+ * false) for get; `ack` (`memory`, `journal`, `warehouse`) for the others; `backup` is refused with
+ * BRAIN_ENOTSUP in this version. The Tag of a plain s, p or d is any term, null too.
  *
  * Returns 0, or BRAIN_EREQUEST (unknown tuple, strange consistency, bad pid or options),
  * BRAIN_ENOTSUP, BRAIN_EBADID, BRAIN_ETERM (malformed, or bytes behind the term), BRAIN_EDEPTH,
@@ -91,6 +100,7 @@ void reply_write(struct buffer *out, const struct reply_to *reply, enum reply_ki
     X(refused_terms, COUNTER, "requests with a term that is malformed or over a limit")            \
     X(refused_sizes, COUNTER, "values larger than max_object_bytes")                               \
     X(refused_shutdown, COUNTER, "writes refused while shutting down")                             \
+    X(refused_writes, COUNTER, "writes refused: journal, memory limit, no memory")                 \
     X(timeouts, COUNTER, "requests that waited longer than server_exec_timeout")
 
 struct command_metrics {

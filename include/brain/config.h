@@ -27,6 +27,14 @@
     X(STRING, secret_file, "", "file whose first line is the cookie")                              \
     X(STRING, data_dir, "./data", "directory of the embedded warehouse")                           \
     X(STRING, warehouse_manager, "local", "where idle objects go: local")                          \
+    X(STRING, ack, "journal", "when a write is acknowledged: memory, journal or warehouse")        \
+    X(BOOL, journal, "true", "keep a journal of the writes that the warehouse does not have")      \
+    X(STRING, journal_sync, "1000", "always, never, or every so many ms")                          \
+    X(NUMBER, journal_segment_size, "67108864", "bytes of one segment of the journal")             \
+    X(NUMBER, journal_max_size, "1073741824", "bytes of journal before it is compacted")           \
+    X(NUMBER, memory_limit, "0", "bytes of RAM for objects, index and buffers; 0: no limit")       \
+    X(NUMBER, max_dirty_ms, "300000", "ms after which a busy object is dumped too; 0: never")      \
+    X(NUMBER, dump_breaker_failures, "10", "failed dumps in a row before all pause; 0: never")     \
     X(NUMBER, local_map_size, "1073741824", "bytes, first size of the local warehouse's map")      \
     X(NUMBER, key_ttl, "60000", "ms idle before a dump, and again before leaving RAM")             \
     X(NUMBER, server_exec_timeout, "5000", "ms a request may wait")                                \
