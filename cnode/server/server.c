@@ -379,5 +379,5 @@ int server_run(const struct config *config, const char *cookie)
         log_stop();
     }
     epmd_starter_close(&server.epmd);
-    return status;
+    return (int)status;
 }

@@ -41,7 +41,11 @@ build_folder()
         rm -f "$folder.log"
         printf '%s' "$wanted" >"$folder/.options"
     fi
-    ninja -C "$folder" -j "$(jobs_count)" --quiet
+    # Only a failure is worth reading; all of what is wrong is shown, not the first of it.
+    ninja -C "$folder" -j "$(jobs_count)" -k 0 >"$folder/ninja.log" 2>&1 || {
+        grep -vE '^\[[0-9]+/[0-9]+\] |^ninja: Entering' "$folder/ninja.log" >&2
+        return 1
+    }
 }
 
 # The three builds. All of the project's C files pass through gcc and clang with -Werror.
