@@ -49,6 +49,13 @@ static const struct limits limits_of[CONFIG_OPTION_COUNT] = {
     [CONFIG_AT_memory_limit] = BYTES(0),
     [CONFIG_AT_max_dirty_ms] = MS(0),
     [CONFIG_AT_dump_breaker_failures] = AMOUNT(0, 1000000),
+    [CONFIG_AT_s3_parallel] = AMOUNT(1, 1024),
+    [CONFIG_AT_s3_timeout] = {1000, 600000, "milliseconds"},
+    [CONFIG_AT_s3_connect_timeout] = {100, 60000, "milliseconds"},
+    [CONFIG_AT_s3_stall_timeout] = {1000, 600000, "milliseconds"},
+    [CONFIG_AT_ftp_port] = AMOUNT(1, 65535),
+    [CONFIG_AT_ftp_parallel] = AMOUNT(1, 64),
+    [CONFIG_AT_ftp_timeout] = {1000, 600000, "milliseconds"},
     [CONFIG_AT_dumps_parallel] = AMOUNT(1, 1000000),
     [CONFIG_AT_dumps_parallel_bytes] = BYTES(1),
     [CONFIG_AT_dump_retry_min] = MS(1),
@@ -168,17 +175,40 @@ static const char *show(const char *text, char out[SHOWN_LIMIT])
     return out;
 }
 
+static const char lower_digits[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+static const char letters_digits[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+/* `min` to `max` bytes, each one of `letters` or of `others`. */
+static bool is_made_of(
+    const char *text, const char *letters, const char *others, size_t min, size_t max)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        if (strchr(letters, *p) == NULL && strchr(others, *p) == NULL)
+            return false;
+    return strlen(text) >= min && strlen(text) <= max;
+}
+
+/* http:// or https:// with a host and perhaps a port. */
+static bool is_http_url(const char *text)
+{
+    size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
+                    : strncmp(text, "https://", 8) == 0 ? 8
+                                                        : 0;
+    return scheme > 0 && is_made_of(text + scheme, letters_digits, "-._:[]", 1, 300);
+}
+
 /* name@host, as OTP's net_kernel accepts it, so that a peer can write it as an atom and epmd can
  * register the first part. */
 static bool is_node_name(const char *text)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     const char *at = strchr(text, '@');
 
     if (at == NULL || at == text || at[1] == '\0' || strlen(text) > 255)
         return false;
     for (const char *p = text; *p != '\0'; p++)
-        if (p != at && strchr(letters, *p) == NULL && strchr(p < at ? "_-" : "_-.:", *p) == NULL)
+        if (p != at && strchr(letters_digits, *p) == NULL &&
+            strchr(p < at ? "_-" : "_-.:", *p) == NULL)
             return false;
     return true;
 }
@@ -226,7 +256,27 @@ static const char *objection_to_string(size_t index, const char *text)
     case CONFIG_AT_epmd_address:
         return is_numeric_address(text) ? NULL : "is not a numeric address like 127.0.0.1";
     case CONFIG_AT_warehouse_manager:
-        return strcmp(text, "local") == 0 ? NULL : "is not a warehouse of this version: local";
+        return strcmp(text, "local") == 0 || strcmp(text, "s3") == 0 || strcmp(text, "ftp") == 0
+                   ? NULL
+                   : "is none of local, s3 and ftp";
+    case CONFIG_AT_s3_endpoint:
+        return text[0] == '\0' || is_http_url(text)
+                   ? NULL
+                   : "is not a URL like https://host:port, without a path";
+    case CONFIG_AT_s3_region:
+        return is_made_of(text, lower_digits, "-", 1, 64) ? NULL : "is not the name of a region";
+    case CONFIG_AT_s3_bucket:
+        return text[0] == '\0' || is_made_of(text, lower_digits, "-.", 3, 63)
+                   ? NULL
+                   : "is not the name of a bucket: 3 to 63 of a-z, 0-9, - and .";
+    case CONFIG_AT_s3_prefix:
+        return is_made_of(text, letters_digits, "-._/!", 0, 512)
+                   ? NULL
+                   : "may have letters, digits and - . _ / ! only";
+    case CONFIG_AT_ftp_host:
+        return text[0] == '\0' || is_made_of(text, letters_digits, "-.:_", 1, 255)
+                   ? NULL
+                   : "is not the name or address of a host";
     case CONFIG_AT_ack:
         return strcmp(text, "memory") == 0 || strcmp(text, "journal") == 0 ||
                        strcmp(text, "warehouse") == 0
@@ -262,7 +312,7 @@ static int set_string(
     char shown[SHOWN_LIMIT];
     const char *objection = objection_to_string(index, text);
 
-    /* The cookie is not shown, not even a wrong one: it may be right but for one letter. */
+    /* A secret is not shown, not even a wrong one: it may be right but for one letter. */
     if (index == CONFIG_AT_secret && strlen(text) > 255)
         return config_refuse(draft->sentence, origin, "secret", "it is longer than 255 bytes");
     if (objection != NULL)
@@ -350,6 +400,12 @@ int config_option_set(
     return status;
 }
 
+bool config_option_is_secret(size_t index)
+{
+    return index == CONFIG_AT_secret || index == CONFIG_AT_s3_secret_key ||
+           index == CONFIG_AT_s3_session_token || index == CONFIG_AT_ftp_pass;
+}
+
 void config_option_clear(struct config *config, size_t index)
 {
     if (config_options[index].kind == CONFIG_STRING) {
@@ -404,6 +460,12 @@ int config_check_together(const struct config_draft *draft)
         status = check_order(draft, CONFIG_AT_tick_interval, CONFIG_AT_tick_timeout, false);
     if (status != 0)
         return status;
+    if (strcmp(config->warehouse_manager, "s3") == 0 && config->s3_bucket[0] == '\0')
+        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_warehouse_manager],
+            "warehouse_manager", "s3 needs a bucket: set s3_bucket as well");
+    if (strcmp(config->warehouse_manager, "ftp") == 0 && config->ftp_host[0] == '\0')
+        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_warehouse_manager],
+            "warehouse_manager", "ftp needs a server: set ftp_host as well");
     if (!config->epmd_enable && config->server_port == 0)
         return config_refuse(draft->sentence,
             origin_of(draft, CONFIG_AT_epmd_enable, CONFIG_AT_server_port), "epmd_enable",

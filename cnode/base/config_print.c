@@ -61,9 +61,9 @@ void config_print(const struct config *config, FILE *out)
     fputs("\n", out);
     for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
         fprintf(out, "\n# %s\n", config_options[i].help);
-        if (i == CONFIG_AT_secret) {
-            /* Commented out: it must not read back as a cookie of three dots. */
-            fputs(config->secret[0] != '\0' ? "# secret = \"...\"\n" : "secret = \"\"\n", out);
+        if (config_option_is_secret(i) && (*config_string_field(&copy, i))[0] != '\0') {
+            /* Commented out: it must not read back as a secret of three dots. */
+            fprintf(out, "# %s = \"...\"\n", config_options[i].name);
             continue;
         }
         fprintf(out, "%s = ", config_options[i].name);

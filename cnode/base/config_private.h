@@ -52,6 +52,8 @@ int config_option_set(
     struct config_draft *draft, size_t index, const char *text, struct config_origin origin);
 
 /* Empties a LIST, frees a STRING. */
+/* A cookie, a key, a password: never printed. */
+bool config_option_is_secret(size_t index);
 void config_option_clear(struct config *config, size_t index);
 
 /* The index of the option called `name`, or CONFIG_OPTION_COUNT. */

@@ -26,7 +26,7 @@
     X(STRING, secret, "", "the cookie itself")                                                     \
     X(STRING, secret_file, "", "file whose first line is the cookie")                              \
     X(STRING, data_dir, "./data", "directory of the embedded warehouse")                           \
-    X(STRING, warehouse_manager, "local", "where idle objects go: local")                          \
+    X(STRING, warehouse_manager, "local", "where idle objects go: local, s3, ftp")                 \
     X(STRING, ack, "journal", "when a write is acknowledged: memory, journal or warehouse")        \
     X(BOOL, journal, "true", "keep a journal of the writes that the warehouse does not have")      \
     X(STRING, journal_sync, "1000", "always, never, or every so many ms")                          \
@@ -36,6 +36,30 @@
     X(NUMBER, max_dirty_ms, "300000", "ms after which a busy object is dumped too; 0: never")      \
     X(NUMBER, dump_breaker_failures, "10", "failed dumps in a row before all pause; 0: never")     \
     X(NUMBER, local_map_size, "1073741824", "bytes, first size of the local warehouse's map")      \
+    X(STRING, s3_endpoint, "", "URL of the store; empty: AWS's of s3_region")                      \
+    X(STRING, s3_region, "us-east-1", "region that requests are signed for")                       \
+    X(STRING, s3_bucket, "", "bucket; must exist")                                                 \
+    X(STRING, s3_prefix, "", "put before every object's name, for instance brain/")                \
+    X(BOOL, s3_path_style, "true", "endpoint/bucket/name instead of bucket.endpoint/name")         \
+    X(STRING, s3_ca_file, "", "PEM file of certificate authorities; empty: the system's")          \
+    X(STRING, s3_access_key, "", "empty: AWS_ACCESS_KEY_ID, else ~/.aws/credentials")              \
+    X(STRING, s3_secret_key, "", "to it: the secret")                                              \
+    X(STRING, s3_session_token, "", "to it, for temporary credentials")                            \
+    X(STRING, s3_profile, "", "profile of ~/.aws/credentials; empty: AWS_PROFILE, else default")   \
+    X(NUMBER, s3_parallel, "32", "requests under way at once, writes at most half of them")        \
+    X(NUMBER, s3_timeout, "30000", "ms until a request is given up, retries included")             \
+    X(NUMBER, s3_connect_timeout, "3000", "ms for a connection to be made")                        \
+    X(NUMBER, s3_stall_timeout, "5000", "ms without a byte until an attempt has failed")           \
+    X(BOOL, s3_require_conditions, "false", "refuse a store without conditional writes")           \
+    X(STRING, ftp_host, "", "name or address of the FTP server")                                   \
+    X(NUMBER, ftp_port, "21", "its port")                                                          \
+    X(STRING, ftp_user, "anonymous", "user there")                                                 \
+    X(STRING, ftp_pass, "", "the user's password")                                                 \
+    X(STRING, ftp_dir, "", "directory for the objects, made if absent")                            \
+    X(BOOL, ftp_tls, "false", "explicit TLS, required for control and data")                       \
+    X(STRING, ftp_ca_file, "", "PEM file of certificate authorities; empty: the system's")         \
+    X(NUMBER, ftp_parallel, "4", "transfers under way at once, each with a connection")            \
+    X(NUMBER, ftp_timeout, "30000", "ms until a request is given up, retries included")            \
     X(NUMBER, key_ttl, "60000", "ms idle before a dump, and again before leaving RAM")             \
     X(NUMBER, server_exec_timeout, "5000", "ms a request may wait")                                \
     X(NUMBER, drain_timeout, "60000", "ms a stop may take to persist everything")                  \

@@ -207,8 +207,26 @@ START_TEST(bad_values)
     refuse("epmd_address = localhost",
         "test.conf:1: epmd_address: \"localhost\" is not a numeric address like 127.0.0.1");
     refuse("log_mode = quiet", "test.conf:1: log_mode: \"quiet\" is neither production nor debug");
+    refuse("warehouse_manager = tape",
+        "test.conf:1: warehouse_manager: \"tape\" is none of local, s3 and ftp");
     refuse("warehouse_manager = s3",
-        "test.conf:1: warehouse_manager: \"s3\" is not a warehouse of this version: local");
+        "test.conf:1: warehouse_manager: s3 needs a bucket: set s3_bucket as well");
+    refuse("warehouse_manager = ftp",
+        "test.conf:1: warehouse_manager: ftp needs a server: set ftp_host as well");
+    refuse("s3_endpoint = \"http://host/path\"",
+        "test.conf:1: s3_endpoint: \"http://host/path\" is not a URL like https://host:port, "
+        "without a path");
+    refuse("s3_endpoint = \"https://\"",
+        "test.conf:1: s3_endpoint: \"https://\" is not a URL like https://host:port, "
+        "without a path");
+    refuse("s3_bucket = Ab",
+        "test.conf:1: s3_bucket: \"Ab\" is not the name of a bucket: 3 to 63 of a-z, 0-9, - and .");
+    refuse("ack = disk", "test.conf:1: ack: \"disk\" is none of memory, journal and warehouse");
+    refuse("journal_sync = 0", "test.conf:1: journal_sync: \"0\" is neither always, never, nor a "
+                               "number of milliseconds from 1 to 3600000");
+    refuse("journal_segment_size = 1000000\njournal_max_size = 500000",
+        "test.conf:1: journal_segment_size: 1000000 must be at most journal_max_size, which is "
+        "500000");
     refuse("epmd_enable = 2", "test.conf:1: epmd_enable: \"2\" is neither true nor false");
     refuse("log_file_name = a/b", "test.conf:1: log_file_name: \"a/b\" is not a file name");
     refuse("registered_name = \"\xFF\"",
