@@ -1,17 +1,20 @@
-/* warehouse: the queue between the owner's loop and a driver that may block.
+/* warehouse: the queue between the owner's loop and a driver.
  *
  *   owner's loop                      thread
  *   submit -> [ loads  ] ------------> driver->load, in chunks
  *          -> [ writes ] ------------> driver->write, in batches
  *   done  <- [ completed ] <- uv_async -
  *
- * Each round the thread takes all loads that wait and one batch of writes, under one lock, and
- * serves the loads first: somebody waits for a load, nobody for a dump. That keeps the order of one
- * id too:
+ * With a driver of batches, each round the thread takes all loads that wait and one batch of
+ * writes, under one lock, and serves the loads first: somebody waits for a load, nobody for a dump.
+ * That keeps the order of one id too:
  * - a write never passes an earlier load of its id, because a round takes every load that is older
  *   than the writes it takes, and serves it first;
  * - a load never passes an earlier write of its id, because submit looks for one that is not
- *   delivered yet, and if there is, queues the load behind it, among the writes. */
+ *   delivered yet, and if there is, queues the load behind it, among the writes.
+ *
+ * With a driver of events everything goes through one queue to a dispatch (dispatch.h), which has
+ * many under way at once and keeps that order. */
 #include "brain/warehouse.h"
 
 #include <assert.h>
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dispatch.h"
 #include "driver.h"
 
 enum {
@@ -28,12 +32,10 @@ enum {
      * writes share it; and loads wait for it, so it has an end. */
     WRITE_BATCH = 512,
     DELIVER_LIMIT = 1024, /* completions in one turn of the owner's loop */
+    SWEEP_MS = 500,       /* between two looks for requests that waited too long */
+    IDLE_MS = 60000,      /* nothing is under way: only a wake-up ends this */
 };
 static const size_t write_batch_bytes = (size_t)8 << 20;
-
-struct request_list {
-    struct warehouse_request *first, **last;
-};
 
 struct warehouse {
     const struct warehouse_driver *driver;
@@ -52,49 +54,20 @@ struct warehouse {
     pthread_mutex_t lock;
     pthread_cond_t wake_thread;
     /* Shared, under `lock`: */
-    struct request_list loads, writes, completed;
+    struct request_list loads, writes, completed; /* with a driver of events: all in `loads` */
     char failure[WAREHOUSE_TEXT]; /* why the last request with BRAIN_EWAREHOUSE failed */
     bool closing;                 /* the thread ends when its queues are empty */
     bool stopped;                 /* it has */
+
+    /* The thread's, with a driver of events: */
+    struct dispatch dispatch;
+    struct driver_limits limits;
+    struct request_list over; /* completed in this turn */
+    bool told;                /* the driver knows that the warehouse closes */
+    uint64_t stop_ms;         /* then: when everything is over */
 };
 
 static const struct warehouse_driver *const drivers[] = {&warehouse_local};
-
-/* ---- lists ----------------------------------------------------------------------------------- */
-
-static void list_init(struct request_list *list)
-{
-    list->first = NULL;
-    list->last = &list->first;
-}
-
-static void list_append(struct request_list *list, struct warehouse_request *request)
-{
-    request->next = NULL;
-    *list->last = request;
-    list->last = &request->next;
-}
-
-static struct warehouse_request *list_take(struct request_list *list)
-{
-    struct warehouse_request *request = list->first;
-    if (request == NULL)
-        return NULL;
-    list->first = request->next;
-    if (list->first == NULL)
-        list->last = &list->first;
-    request->next = NULL;
-    return request;
-}
-
-static void list_move(struct request_list *to, struct request_list *from)
-{
-    if (from->first == NULL)
-        return;
-    *to->last = from->first;
-    to->last = from->last;
-    list_init(from);
-}
 
 /* ---- writes under way ------------------------------------------------------------------------ */
 
@@ -106,7 +79,7 @@ static struct slice request_id(const struct warehouse_request *request)
 static struct warehouse_request **pending_bucket(
     struct warehouse *warehouse, const struct warehouse_request *request)
 {
-    return &warehouse->pending[crc32c(0, request_id(request)) % PENDING_BUCKETS];
+    return &warehouse->pending[request->id_hash % PENDING_BUCKETS];
 }
 
 static bool is_pending(struct warehouse *warehouse, const struct warehouse_request *request)
@@ -125,7 +98,8 @@ static void pending_remove(struct warehouse *warehouse, struct warehouse_request
     *link = request->chain;
 }
 
-/* ---- the thread ------------------------------------------------------------------------------ */
+/* ---- the thread: batches ----------------------------------------------------------------------
+ */
 
 /* Hands a served batch to the owner. */
 static void complete(struct warehouse *warehouse, struct request_list *batch, const char *error)
@@ -182,7 +156,7 @@ static void serve_writes(struct warehouse *warehouse, struct request_list *batch
     complete(warehouse, batch, error);
 }
 
-static void *run(void *argument)
+static void *run_batches(void *argument)
 {
     struct warehouse *warehouse = argument;
     for (;;) {
@@ -208,12 +182,113 @@ static void *run(void *argument)
     return NULL;
 }
 
+/* ---- the thread: events -----------------------------------------------------------------------
+ */
+
+static void note_failure(struct warehouse *warehouse, const char *error)
+{
+    pthread_mutex_lock(&warehouse->lock);
+    snprintf(warehouse->failure, sizeof(warehouse->failure), "%s", error);
+    pthread_mutex_unlock(&warehouse->lock);
+}
+
+static void on_complete(void *context, struct warehouse_request *request, const char *error)
+{
+    struct warehouse *warehouse = context;
+    dispatch_done(&warehouse->dispatch, request);
+    list_append(&warehouse->over, request);
+    if (error[0] != '\0')
+        note_failure(warehouse, error);
+}
+
+/* Takes what was submitted. Returns false when the thread is to end. */
+static bool take_submitted(struct warehouse *warehouse)
+{
+    struct request_list fresh;
+    struct warehouse_request *request;
+    uint64_t now_ms = driver_now_ms();
+    list_init(&fresh);
+    pthread_mutex_lock(&warehouse->lock);
+    list_move(&fresh, &warehouse->loads);
+    bool closing = warehouse->closing;
+    if (closing && fresh.first == NULL && warehouse->dispatch.count == 0)
+        warehouse->stopped = true;
+    bool stopped = warehouse->stopped;
+    pthread_mutex_unlock(&warehouse->lock);
+    if (stopped)
+        return false;
+    if (closing && !warehouse->told) {
+        warehouse->told = true;
+        warehouse->stop_ms = now_ms + warehouse->limits.stop_ms;
+        dispatch_limit(&warehouse->dispatch, warehouse->stop_ms);
+        warehouse->driver->stop(warehouse->state, warehouse->stop_ms);
+    }
+    while ((request = list_take(&fresh)) != NULL) {
+        request->deadline_ms = now_ms + warehouse->limits.request_ms;
+        if (warehouse->told && request->deadline_ms > warehouse->stop_ms)
+            request->deadline_ms = warehouse->stop_ms;
+        dispatch_add(&warehouse->dispatch, request);
+    }
+    return true;
+}
+
+static void sweep(struct warehouse *warehouse, uint64_t now_ms)
+{
+    struct warehouse_request *request;
+    while ((request = dispatch_expire(&warehouse->dispatch, now_ms)) != NULL) {
+        request->status = BRAIN_EWAREHOUSE;
+        list_append(&warehouse->over, request);
+        note_failure(warehouse, warehouse->told
+                                    ? "the warehouse closed before the request's turn came"
+                                    : "the store is too slow: the request's turn did not come");
+    }
+}
+
+static void *run_events(void *argument)
+{
+    struct warehouse *warehouse = argument;
+    const struct warehouse_driver *driver = warehouse->driver;
+    struct driver_events events = {warehouse, on_complete};
+    struct warehouse_request *request;
+    uint64_t sweep_ms = 0;
+    list_init(&warehouse->over);
+    driver->start(warehouse->state, events, &warehouse->limits);
+    dispatch_init(&warehouse->dispatch, warehouse->limits.parallel);
+    while (take_submitted(warehouse)) {
+        uint64_t now_ms = driver_now_ms();
+        if (now_ms >= sweep_ms) {
+            sweep(warehouse, now_ms);
+            sweep_ms = now_ms + SWEEP_MS;
+        }
+        while ((request = dispatch_next(&warehouse->dispatch)) != NULL)
+            driver->begin(warehouse->state, request);
+        if (warehouse->over.first != NULL)
+            complete(warehouse, &warehouse->over, "");
+        else
+            driver->progress(warehouse->state, warehouse->dispatch.count > 0 ? SWEEP_MS : IDLE_MS);
+    }
+    driver->close(warehouse->state);
+    uv_async_send(&warehouse->wake_owner);
+    return NULL;
+}
+
+/* Tells the thread, which may wait for one thing or the other, that a queue or a flag changed. */
+static void wake_thread(struct warehouse *warehouse)
+{
+    if (warehouse->driver->wake != NULL)
+        warehouse->driver->wake(warehouse->state);
+    else
+        pthread_cond_signal(&warehouse->wake_thread);
+}
+
 /* ---- the owner's side ------------------------------------------------------------------------ */
 
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request)
 {
     assert(request->id_size > 0 && request->id_size <= sizeof(request->id));
-    struct request_list *queue = &warehouse->writes;
+    bool events = warehouse->driver->begin != NULL;
+    struct request_list *queue = events ? &warehouse->loads : &warehouse->writes;
+    request->id_hash = crc32c(0, request_id(request));
     request->status = 0;
     request->stored = (struct version){0, 0, 0};
     request->stored_known = false;
@@ -236,8 +311,11 @@ void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *req
         snprintf(warehouse->failure, sizeof(warehouse->failure), "the warehouse is closed");
         list_append(&warehouse->completed, request);
     } else {
+        /* A thread that was woken takes everything there is. */
+        bool first = queue->first == NULL;
         list_append(queue, request);
-        pthread_cond_signal(&warehouse->wake_thread);
+        if (first)
+            wake_thread(warehouse);
     }
     pthread_mutex_unlock(&warehouse->lock);
     if (stopped)
@@ -378,7 +456,8 @@ int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
         return BRAIN_EIO;
     }
     warehouse->wake_owner.data = warehouse;
-    status = pthread_create(&warehouse->thread, NULL, run, warehouse);
+    status = pthread_create(
+        &warehouse->thread, NULL, driver->begin != NULL ? run_events : run_batches, warehouse);
     if (status != 0) {
         snprintf(text, sizeof(text), "the warehouse's thread could not be started: %s",
             uv_strerror(uv_translate_sys_error(status)));
@@ -395,6 +474,7 @@ void warehouse_close(struct warehouse *warehouse, void (*closed)(void *context))
     warehouse->closed = closed;
     pthread_mutex_lock(&warehouse->lock);
     warehouse->closing = true;
-    pthread_cond_signal(&warehouse->wake_thread);
+    if (!warehouse->stopped)
+        wake_thread(warehouse);
     pthread_mutex_unlock(&warehouse->lock);
 }

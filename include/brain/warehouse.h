@@ -19,8 +19,15 @@ enum warehouse_operation {
 
 /* One request; allocated by the caller, owned by the warehouse until `done` is called with it. */
 struct warehouse_request {
-    struct warehouse_request *next;  /* private while queued */
-    struct warehouse_request *chain; /* private: writes under way whose ids hash alike */
+    struct warehouse_request *next;             /* private while queued */
+    struct warehouse_request *chain;            /* private: writes under way whose ids hash alike */
+    struct {                                    /* private to the warehouse's thread (dispatch.h) */
+        struct warehouse_request *chain;        /* of ids that hash alike */
+        struct warehouse_request *first, *last; /* of the same id, behind this one */
+    } lane;
+    void *driver;         /* private to the driver while it serves the request */
+    uint64_t deadline_ms; /* private: over by then, whatever happens */
+    uint32_t id_hash;     /* private */
     enum warehouse_operation operation;
     void *owner; /* the caller's own: the object */
     uint8_t id[1024];
@@ -55,28 +62,55 @@ struct warehouse_metrics {
 
 struct warehouse; /* opaque: cnode/warehouse/warehouse.c */
 
+/* The strings need to live during warehouse_open only. */
+struct s3_options {
+    const char *endpoint; /* "https://host[:port]"; "": AWS's of the region */
+    const char *region;
+    const char *bucket;
+    const char *prefix;  /* of every object's name; "" or for instance "brain/" */
+    bool path_style;     /* endpoint/bucket/name, not bucket.endpoint/name */
+    const char *ca_file; /* PEM; "": the system's certificates */
+    /* "" for all three: the environment (AWS_ACCESS_KEY_ID and its like), else the profile of
+     * ~/.aws/credentials (AWS_SHARED_CREDENTIALS_FILE), read again when it changed. */
+    const char *access_key, *secret_key, *session_token;
+    const char *profile; /* "": AWS_PROFILE, else "default" */
+    uint32_t parallel;   /* requests under way at once; writes take at most half of them */
+    uint64_t timeout_ms; /* a request is over after it, waiting and retries included */
+    uint64_t connect_timeout_ms;
+    uint64_t stall_timeout_ms; /* without a byte for so long, an attempt has failed */
+    bool require_conditions;   /* refuse a store without conditional writes */
+};
+
 struct warehouse_options {
-    const char *manager;  /* "local" */
-    const char *data_dir; /* local: the directory, made if absent */
-    uint64_t map_bytes;   /* local: first size of the memory map; grows as needed */
+    const char *manager;        /* "local", "s3" */
+    const char *data_dir;       /* local: the directory, made if absent */
+    uint64_t map_bytes;         /* local: first size of the memory map; grows as needed */
+    uint64_t value_limit_bytes; /* network stores: a larger value is not read; 0: 1 GiB */
+    struct s3_options s3;
 };
 
 typedef void (*warehouse_done_cb)(void *context, struct warehouse_request *request);
 
 /* Opens (and for `local` locks data_dir/lock against a second process), starts the thread.
- * `*epoch`: greater than every epoch it ever handed out. Returns 0, or an error with a sentence in
- * `*why` (static buffer of the module, overwritten by the next call). */
+ * `*epoch`: greater than every epoch it ever handed out. A store that is shared cannot count them:
+ * there it is the clock's {0, milliseconds since 1970}, which holds as long as the clock is not set
+ * back; where it was, dumps meet a greater stored version and the object store takes an epoch above
+ * that. `s3` looks at what the store can do, for at most 10 s; one that does not answer is no
+ * reason not to open, unless require_conditions. Returns 0, or an error with a sentence in `*why`
+ * (static buffer of the module, overwritten by the next call). */
 int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
     const struct warehouse_options *options, warehouse_done_cb done, void *context,
     struct version *epoch, const char **why);
-/* Never blocks. Loads overtake dumps of other ids; requests for one id keep their order. */
+/* Never blocks. Loads overtake dumps of other ids; requests for one id keep their order. With a
+ * network store each is over within its deadline, at worst with BRAIN_EWAREHOUSE. */
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request);
 /* The last failure in words, "" when none since the last success; valid until the loop goes on. */
 const char *warehouse_last_error(const struct warehouse *warehouse);
 const char *warehouse_name(const struct warehouse *warehouse);
 void warehouse_metrics_register(
     struct metrics_registry *registry, const struct warehouse *warehouse);
-/* Completes everything queued, stops the thread, closes; `closed` is called on the loop, after the
+/* Completes everything queued (a network store: what can be done within 5 s, nothing twice), stops
+ * the thread, closes; `closed` is called on the loop, after the
  * last `done`, and `warehouse` is gone then. What is submitted meanwhile is completed too, at worst
  * with BRAIN_EWAREHOUSE. */
 void warehouse_close(struct warehouse *warehouse, void (*closed)(void *context));

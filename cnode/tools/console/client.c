@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "brain/epmd.h"
 #include "brain/etf.h"
+#include "receiver.h"
 
 static const struct etf_limits answer_limits = {.max_depth = 1 << 20, .max_elements = UINT64_MAX};
 
@@ -37,13 +37,6 @@ static const char *host_of(const char *node)
 static size_t alive_size(const char *node)
 {
     return (size_t)(strchr(node, '@') - node);
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* ---- cookie ---------------------------------------------------------------------------------- */
@@ -106,16 +99,22 @@ int client_init(struct client *client, const char *node, const char *registered_
     if (ei_connect_xinit(&client->self, host_of(node), alive, full, &address, client->cookie,
             (unsigned)getpid()) < 0)
         return fail(client, BRAIN_ENOMEM, "the Erlang interface library could not be set up");
-    ei_x_new(&client->received);
+    buffer_init(&client->received);
     return 0;
 }
 
-void client_release(struct client *client)
+void client_rest(struct client *client)
 {
     if (client->descriptor >= 0)
         ei_close_connection(client->descriptor);
     client->descriptor = -1;
-    ei_x_free(&client->received);
+    buffer_release(&client->received);
+}
+
+void client_release(struct client *client)
+{
+    client_rest(client);
+    buffer_release(&client->received);
     explicit_bzero(client->cookie, sizeof(client->cookie));
 }
 
@@ -148,8 +147,8 @@ static int dial(const struct addrinfo *addresses, uint16_t port, uint32_t timeou
     return -1;
 }
 
-/* Asks an epmd for the node's port. 0, BRAIN_ENOENT, BRAIN_EIO. */
-static int ask_epmd(int epmd, struct slice alive, uint16_t *port)
+/* Asks an epmd for the node's port. 0, BRAIN_ENOENT, BRAIN_ETIMEOUT, BRAIN_EIO. */
+static int ask_epmd(int epmd, struct slice alive, uint64_t deadline_ms, uint16_t *port)
 {
     struct buffer question;
     buffer_init(&question);
@@ -161,11 +160,15 @@ static int ask_epmd(int epmd, struct slice alive, uint16_t *port)
         send(epmd, question.data, question.size, MSG_NOSIGNAL) == (ssize_t)question.size) {
         do {
             ssize_t got = recv(epmd, bytes + size, sizeof(bytes) - size, 0);
+            if (got < 0 && (errno == EAGAIN || errno == EINTR))
+                status = BRAIN_ETIMEOUT;
+            else if (got <= 0)
+                status = BRAIN_EIO;
             if (got <= 0)
                 break;
             size += (size_t)got;
             status = epmd_read_lookup(slice_of(bytes, size), port);
-        } while (status == 1 && size < sizeof(bytes));
+        } while (status == 1 && size < sizeof(bytes) && receiver_now_ms() < deadline_ms);
     }
     buffer_release(&question);
     return status == 1 ? BRAIN_EIO : status;
@@ -186,11 +189,16 @@ static int find_node(struct client *client, uint16_t *port)
             "no epmd answers on %s port %u: no Erlang node runs there, brain-server neither", host,
             (unsigned)epmd_port());
     struct slice alive = slice_of(client->node, alive_size(client->node));
-    int status = ask_epmd(epmd, alive, port);
+    int status = ask_epmd(epmd, alive, receiver_now_ms() + client->timeout_ms, port);
     close(epmd);
     if (status == BRAIN_ENOENT)
         return fail(client, BRAIN_ENOENT, "no node named %.*s is registered with epmd on %s",
             (int)alive.size, (const char *)alive.data, host);
+    if (status == BRAIN_ETIMEOUT)
+        return fail(client, status,
+            receiver_interrupted ? "interrupted; epmd on %s did not answer yet"
+                                 : "epmd on %s did not answer in time",
+            host);
     if (status != 0)
         return fail(client, BRAIN_EIO, "epmd on %s gave no sensible answer", host);
     return 0;
@@ -209,23 +217,21 @@ static int client_connect(struct client *client)
     if (client->descriptor >= 0)
         return 0;
     client->descriptor = -1;
+    if (receiver_interrupted) /* which `ei` takes for the end of the time */
+        return fail(client, BRAIN_ETIMEOUT, "interrupted; %s did not answer yet", client->node);
     if (erl_errno == ETIMEDOUT)
         return fail(client, BRAIN_ETIMEOUT, "%s did not answer within %u ms", client->node,
             (unsigned)client->timeout_ms);
     if (erl_errno == ECONNREFUSED)
         return fail(
             client, BRAIN_EIO, "%s is registered with epmd but refuses connections", client->node);
-    return fail(client, BRAIN_EAUTH, "%s refused the handshake: its cookie is not the one of %s",
-        client->node, client->cookie_source);
+    /* `ei` does not say why; a full or a stopping node closes the connection as well. */
+    return fail(client, BRAIN_EAUTH,
+        "%s refused the handshake: most likely its cookie is not the one of %s", client->node,
+        client->cookie_source);
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */
-
-static void drop_connection(struct client *client)
-{
-    ei_close_connection(client->descriptor);
-    client->descriptor = -1;
-}
 
 /* {'$gen_call', {Pid, Ref}, Request}. The reference is appended to `tag` alone as well. */
 static void write_call(
@@ -233,7 +239,8 @@ static void write_call(
 {
     const erlang_pid *pid = ei_self(&client->self);
     struct slice node = slice_of_string(pid->node);
-    const uint32_t words[3] = {++client->calls & 0x3ffff, (uint32_t)now_ms(), (uint32_t)getpid()};
+    const uint32_t words[3] = {
+        ++client->calls & 0x3ffff, (uint32_t)receiver_now_ms(), (uint32_t)getpid()};
     etf_write_reference(tag, node, pid->creation, words, 3);
     etf_write_version(out);
     etf_write_tuple(out, 3);
@@ -260,31 +267,24 @@ static bool is_answer(struct slice message, struct slice tag, struct slice *answ
 
 static int await(struct client *client, struct slice tag, struct slice *answer)
 {
-    uint64_t deadline_ms = now_ms() + client->timeout_ms;
-    for (;;) {
-        uint64_t at_ms = now_ms();
-        if (at_ms >= deadline_ms)
-            break;
-        erlang_msg about;
-        client->received.index = 0;
-        int got = ei_xreceive_msg_tmo(
-            client->descriptor, &about, &client->received, (unsigned)(deadline_ms - at_ms));
-        if (got == ERL_TICK)
-            continue;
-        if (got == ERL_ERROR && erl_errno == ETIMEDOUT)
-            break;
-        if (got == ERL_ERROR) {
-            drop_connection(client);
-            return fail(client, BRAIN_ECLOSED, "%s closed the connection", client->node);
-        }
-        struct slice message = slice_of(client->received.buff, (size_t)client->received.index);
-        if (got == ERL_MSG && about.msgtype == ERL_SEND && is_answer(message, tag, answer))
+    const uint64_t deadline_ms = receiver_now_ms() + client->timeout_ms;
+    int error;
+    do {
+        struct slice message;
+        error = receiver_await(client->descriptor, deadline_ms, &client->received, &message);
+        if (error == 0 && is_answer(message, tag, answer))
             return 0;
-    }
-    /* Half an answer may be on its way: this connection cannot be used any more. */
-    drop_connection(client);
-    return fail(client, BRAIN_ETIMEOUT, "no answer from %s within %u ms", client->node,
-        (unsigned)client->timeout_ms);
+    } while (error == 0);
+    client_rest(client);
+    if (error == BRAIN_ETIMEOUT && receiver_interrupted)
+        return fail(client, error, "interrupted; whether %s did it is not known", client->node);
+    if (error == BRAIN_ETIMEOUT)
+        return fail(client, error, "no answer from the process %s of %s within %u ms", client->name,
+            client->node, (unsigned)client->timeout_ms);
+    if (error == BRAIN_ECLOSED)
+        return fail(client, error, "%s closed the connection", client->node);
+    return fail(
+        client, error, "the answer of %s cannot be read: %s", client->node, error_sentence(error));
 }
 
 static int call(struct client *client, struct slice request, struct slice *answer,
@@ -295,7 +295,7 @@ static int call(struct client *client, struct slice request, struct slice *answe
         return fail(client, BRAIN_ENOMEM, "out of memory");
     if (ei_reg_send_tmo(&client->self, client->descriptor, client->name, (char *)message->data,
             (int)message->size, client->timeout_ms) < 0) {
-        drop_connection(client);
+        client_rest(client);
         return fail(client, BRAIN_ECLOSED, "the connection to %s is lost", client->node);
     }
     return await(client, buffer_slice(tag), answer);
@@ -311,7 +311,7 @@ static bool is_stale(int descriptor)
 int client_call(struct client *client, struct slice request, struct slice *answer)
 {
     if (client->descriptor >= 0 && is_stale(client->descriptor))
-        drop_connection(client);
+        client_rest(client);
     if (client->descriptor < 0) {
         int error = client_connect(client);
         if (error != 0)

@@ -21,7 +21,7 @@ struct client {
     int descriptor;            /* -1: not connected */
     uint32_t calls;            /* numbers the references of calls */
     ei_cnode self;
-    ei_x_buff received;
+    struct buffer received;
     char sentence[CLIENT_SENTENCE_LIMIT]; /* what went wrong last */
 };
 
@@ -30,6 +30,10 @@ struct client {
 int client_init(struct client *client, const char *node, const char *registered_name,
     const char *cookie_file, uint32_t timeout_ms);
 void client_release(struct client *client);
+
+/* Closes the connection; the next call opens it again. For the time in which nobody reads from it:
+ * a peer that does not answer ticks is taken for dead. */
+void client_rest(struct client *client);
 
 /* Calls {'$gen_call', ...} with the request term (without version byte) and waits for the answer;
  * connects first when not connected. `*answer` points into the client and is valid until the next

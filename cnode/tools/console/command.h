@@ -28,4 +28,8 @@ extern const char *const console_commands[];
  * console->out, complaints to stderr. */
 enum console_result console_execute(struct console *console, const char *line);
 
+/* The same, with the words that a command line was made of, NULL at the end: the second is the id
+ * as it is, without quotes; the others are the term. */
+enum console_result console_execute_words(struct console *console, char *const *words);
+
 #endif

@@ -1,5 +1,8 @@
 /* brain-console: talks to a node, interactively or with one command on the command line. */
 #include <getopt.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +14,8 @@ static const char help[] =
     "Without a command it is interactive; ? lists the commands there. With one, for instance\n"
     "    brain-console get user:1\n"
     "    brain-console set user:1 '#{name => \"Ann\"}'\n"
-    "it prints the answer and exits: 0 when it was done, 1 when not.\n"
+    "it prints the answer and exits: 0 when it was done, 1 when not, 2 for a wrong option.\n"
+    "From a pipe it reads one command per line and exits with the status of the last.\n"
     "\n"
     "  --node NAME@HOST     default brain@localhost\n"
     "  --name NAME          the registered name on that node, default brain\n"
@@ -92,39 +96,32 @@ static void parse(struct arguments *arguments, int argc, char **argv)
     }
 }
 
-/* The rest of the command line as if it had been typed: joined by spaces, and an id with spaces in
- * quotes again, which the shell took away. */
-static char *join(char **words)
-{
-    size_t size = 1;
-    for (char **word = words; *word != NULL; word++)
-        size += strlen(*word) + 3;
-    char *line = calloc(1, size);
-    if (line == NULL)
-        exit(1);
-    char *end = line;
-    for (char **word = words; *word != NULL; word++) {
-        bool quoted = word == words + 1 && strchr(*word, ' ') != NULL && strchr(*word, '"') == NULL;
-        end += sprintf(end, quoted ? "\"%s\"" : "%s", *word);
-        if (word[1] != NULL)
-            *end++ = ' ';
-    }
-    return line;
-}
-
 static int run(struct console *console, char **words)
 {
-    if (*words == NULL)
+    if (words[0] == NULL)
         return shell_run(console);
-    char *line = join(words);
-    int status = console_execute(console, line) == CONSOLE_FAILED;
-    free(line);
-    return status;
+    /* One word with spaces is a whole line. */
+    bool is_line = words[1] == NULL && strchr(words[0], ' ') != NULL;
+    return (is_line ? console_execute(console, words[0]) : console_execute_words(console, words)) ==
+           CONSOLE_FAILED;
+}
+
+/* Terms are UTF-8. In any other locale libedit drops what is typed beyond ASCII. */
+static void use_utf8(void)
+{
+    if (setlocale(LC_CTYPE, "") == NULL || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+        setlocale(LC_CTYPE, "C.UTF-8");
 }
 
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.node = "brain@localhost", .name = "brain", .timeout_ms = 10000};
+    char program[] = "brain-console";
+    if (argc > 0)
+        argv[0] = program; /* for the sentences of getopt */
+    use_utf8();
+    /* A peer that goes away while we write is an error of that call, not the end of the program. */
+    signal(SIGPIPE, SIG_IGN);
     parse(&arguments, argc, argv);
     struct console console = {.out = stdout, .assume_yes = arguments.yes, .confirm = shell_confirm};
     if (client_init(&console.client, arguments.node, arguments.name, arguments.cookie_file,
@@ -134,5 +131,9 @@ int main(int argc, char **argv)
     }
     int status = run(&console, argv + optind);
     client_release(&console.client);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "brain-console: the output could not be written\n");
+        status = 1;
+    }
     return status;
 }

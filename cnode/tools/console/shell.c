@@ -1,11 +1,14 @@
 #include "shell.h"
 
 #include <histedit.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { HISTORY_LINES = 1000 };
+#include "receiver.h"
+
+enum { HISTORY_LINES = 1000, HISTORY_LINE_LIMIT = 4096 };
 
 static const char *prompt_text = "> ";
 
@@ -15,7 +18,32 @@ static char *prompt(EditLine *editor)
     return (char *)(uintptr_t)prompt_text;
 }
 
-/* Completes the first word of the line to a command. */
+static void on_interrupt(int signal)
+{
+    (void)signal;
+    receiver_interrupted = 1;
+}
+
+/* Ctrl-C gives up the line or the wait for an answer, not the console. Without SA_RESTART: what
+ * waits must notice. */
+static void catch_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+static void list_commands(const char *beginning, size_t size)
+{
+    fputc('\n', stdout);
+    for (size_t i = 0; console_commands[i] != NULL; i++)
+        if (strncmp(console_commands[i], beginning, size) == 0)
+            printf("%s  ", console_commands[i]);
+    fputc('\n', stdout);
+    fflush(stdout);
+}
+
+/* Completes the first word of the line to a command; lists them when there are several. */
 static unsigned char complete(EditLine *editor, int character)
 {
     (void)character;
@@ -27,8 +55,10 @@ static unsigned char complete(EditLine *editor, int character)
     for (size_t i = 0; console_commands[i] != NULL; i++) {
         if (strncmp(console_commands[i], line->buffer, size) != 0)
             continue;
-        if (match != NULL)
-            return CC_ERROR; /* more than one: beep */
+        if (match != NULL) {
+            list_commands(line->buffer, size);
+            return CC_REDISPLAY;
+        }
         match = console_commands[i];
     }
     if (match == NULL || el_insertstr(editor, match + size) != 0 || el_insertstr(editor, " ") != 0)
@@ -41,8 +71,13 @@ bool shell_confirm(const char *question)
     char answer[16];
     fprintf(stderr, "%s [y/N] ", question);
     fflush(stderr);
-    if (fgets(answer, sizeof(answer), stdin) == NULL)
+    if (fgets(answer, sizeof(answer), stdin) == NULL) {
+        clearerr(stdin); /* Ctrl-C or Ctrl-D here is a no, not the end of the console */
+        fputc('\n', stderr);
         return false;
+    }
+    if (!isatty(STDIN_FILENO))
+        fputc('\n', stderr); /* nobody typed one */
     answer[strcspn(answer, "\r\n")] = '\0';
     return strcmp(answer, "y") == 0 || strcmp(answer, "yes") == 0;
 }
@@ -52,8 +87,15 @@ static int run_plain(struct console *console)
     enum console_result result = CONSOLE_OK;
     char *line = NULL;
     size_t capacity = 0;
-    while (result != CONSOLE_QUIT && getline(&line, &capacity, stdin) >= 0)
-        result = console_execute(console, line);
+    ssize_t size;
+    while (result != CONSOLE_QUIT && (size = getline(&line, &capacity, stdin)) >= 0) {
+        if (strlen(line) == (size_t)size) {
+            result = console_execute(console, line);
+        } else {
+            fputs("a line with a zero byte is no command\n", stderr);
+            result = CONSOLE_FAILED;
+        }
+    }
     free(line);
     return result == CONSOLE_FAILED;
 }
@@ -89,14 +131,20 @@ static int run_edited(struct console *console)
     el_set(editor, EL_ADDFN, "brain-complete", "Complete a command", complete);
     el_set(editor, EL_BIND, "^I", "brain-complete", NULL);
     el_source(editor, NULL);
+    catch_interrupts();
     while (result != CONSOLE_QUIT) {
         int count = 0;
+        client_rest(&console->client); /* a person thinks for longer than a peer waits for a tick */
+        receiver_interrupted = 0;
         const char *line = el_gets(editor, &count);
         if (line == NULL || count <= 0) {
             fputc('\n', stdout);
-            break;
+            if (!receiver_interrupted)
+                break;
+            el_reset(editor);
+            continue;
         }
-        if (line[strspn(line, " \t\r\n")] != '\0')
+        if (line[strspn(line, " \t\r\n")] != '\0' && count <= HISTORY_LINE_LIMIT)
             history(past, &event, H_ENTER, line);
         result = console_execute(console, line);
     }

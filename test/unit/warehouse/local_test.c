@@ -78,7 +78,8 @@ START_TEST(second_process)
 {
     char sentence[64];
     open_with(MAP);
-    struct warehouse_options options = {"local", data_dir, MAP};
+    struct warehouse_options options = {
+        .manager = "local", .data_dir = data_dir, .map_bytes = MAP};
     snprintf(sentence, sizeof(sentence), "is in use by process %ld", (long)getpid());
     pid_t child = fork();
     if (child == 0) {
@@ -127,7 +128,8 @@ END_TEST
 
 START_TEST(unknown_manager)
 {
-    struct warehouse_options options = {"floppy", data_dir, MAP};
+    struct warehouse_options options = {
+        .manager = "floppy", .data_dir = data_dir, .map_bytes = MAP};
     ck_assert_int_eq(
         warehouse_open(&warehouse, &loop, &options, NULL, NULL, &epoch, &why), BRAIN_ECONFIG);
     ck_assert_ptr_nonnull(strstr(why, "floppy"));

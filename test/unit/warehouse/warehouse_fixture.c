@@ -47,7 +47,8 @@ static void on_done(void *context, struct warehouse_request *request)
 
 int try_open(uint64_t map_bytes)
 {
-    struct warehouse_options options = {"local", data_dir, map_bytes};
+    struct warehouse_options options = {
+        .manager = "local", .data_dir = data_dir, .map_bytes = map_bytes};
     warehouse = NULL;
     int status = warehouse_open(&warehouse, &loop, &options, on_done, &loop, &epoch, &why);
     if (status != 0)
