@@ -239,6 +239,11 @@ const struct channel_node *node_identity(const struct node *node)
     return &node->options.channel;
 }
 
+uint64_t node_buffered_bytes(const struct node *node)
+{
+    return node->buffers.used_bytes;
+}
+
 void node_metrics_register(struct metrics_registry *registry, const struct node *node)
 {
     const char *group = "dist";

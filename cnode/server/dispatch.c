@@ -4,12 +4,23 @@
 
 #include "brain/log.h"
 
-/* A request that waits for a load or a dump, and whom to tell. */
+enum { REFUSAL_LOG_INTERVAL_MS = 10000 };
+
+/* A request that waits for a load, a dump or the journal, and whom to tell. */
 struct request_waiter {
     struct store_waiter waiter; /* first: the store hands this back */
     connection_id from;
     struct reply_to *reply; /* NULL: nobody can be told any more */
 };
+
+static enum store_ack default_ack(const struct config *config)
+{
+    if (strcmp(config->ack, "warehouse") == 0)
+        return STORE_ACK_WAREHOUSE;
+    if (strcmp(config->ack, "journal") == 0 && config->journal)
+        return STORE_ACK_JOURNAL;
+    return STORE_ACK_MEMORY;
+}
 
 void dispatch_init(struct dispatch *dispatch, const struct config *config, uv_loop_t *loop)
 {
@@ -17,6 +28,8 @@ void dispatch_init(struct dispatch *dispatch, const struct config *config, uv_lo
         .loop = loop,
         .limits = {(uint32_t)config->max_term_depth, config->max_term_elements},
         .max_object_bytes = config->max_object_bytes,
+        .ack = default_ack(config),
+        .has_journal = config->journal,
     };
 }
 
@@ -143,35 +156,126 @@ static void do_get(struct dispatch *dispatch, connection_id from, const struct c
         answer_status(dispatch, from, &command->reply, status, &value);
 }
 
+/* The class that this write asks for; BRAIN_ENOTSUP for one that this node does not have: less is
+ * never given silently. */
+static int ack_of(
+    const struct dispatch *dispatch, const struct command *command, enum store_ack *ack)
+{
+    *ack = dispatch->ack;
+    switch (command->ack) {
+    case COMMAND_ACK_DEFAULT:
+        break;
+    case COMMAND_ACK_MEMORY:
+        *ack = STORE_ACK_MEMORY;
+        break;
+    case COMMAND_ACK_JOURNAL:
+        if (!dispatch->has_journal)
+            return BRAIN_ENOTSUP;
+        *ack = STORE_ACK_JOURNAL;
+        break;
+    case COMMAND_ACK_WAREHOUSE:
+        *ack = STORE_ACK_WAREHOUSE;
+        break;
+    }
+    return 0;
+}
+
+/* One line when writes begin to be refused; the counters say how many were. Calls hear of it
+ * themselves, plain messages do not, so a person must. */
+static void note_refusal(struct dispatch *dispatch, int status)
+{
+    dispatch->metrics.refused_writes++;
+    uint64_t now_ms = uv_now(dispatch->loop);
+    if (dispatch->refusal_logged_ms != 0 &&
+        now_ms - dispatch->refusal_logged_ms < REFUSAL_LOG_INTERVAL_MS)
+        return;
+    dispatch->refusal_logged_ms = now_ms;
+    log_error("writes are refused: %s (%llu so far)", error_sentence(status),
+        (unsigned long long)dispatch->metrics.refused_writes);
+}
+
+/* What a write came to: answered now, or when its class is reached. */
+static void finish_write(
+    struct dispatch *dispatch, connection_id from, const struct command *command, int status)
+{
+    if (status == STORE_WAIT) {
+        if (command->reply.form != REPLY_NONE)
+            spare_is_taken(dispatch, from, &command->reply);
+        return;
+    }
+    if (status == BRAIN_EJOURNAL || status == BRAIN_EOVERLOAD || status == BRAIN_ENOMEM)
+        note_refusal(dispatch, status);
+    answer_status(dispatch, from, &command->reply, status, NULL);
+}
+
+/* Where a write may wait; NULL when nobody is to be told. */
+static int waiter_for(
+    struct dispatch *dispatch, const struct command *command, struct store_waiter **waiter)
+{
+    *waiter = NULL;
+    if (command->reply.form == REPLY_NONE)
+        return 0;
+    struct request_waiter *spare = spare_waiter(dispatch);
+    if (spare == NULL)
+        return BRAIN_ENOMEM;
+    *waiter = &spare->waiter;
+    return 0;
+}
+
+static int refuse_write(struct dispatch *dispatch)
+{
+    if (!dispatch->stopping)
+        return 0;
+    dispatch->metrics.refused_shutdown++;
+    return BRAIN_ESHUTDOWN;
+}
+
+static int set(struct dispatch *dispatch, const struct command *command, struct block *block)
+{
+    enum store_ack ack;
+    struct store_waiter *waiter;
+    int status = refuse_write(dispatch);
+    if (status == 0 && command->value.size > dispatch->max_object_bytes) {
+        dispatch->metrics.refused_sizes++;
+        status = BRAIN_ETOOBIG;
+    }
+    if (status == 0)
+        status = ack_of(dispatch, command, &ack);
+    if (status == 0)
+        status = waiter_for(dispatch, command, &waiter);
+    if (status != 0)
+        return status;
+    struct value value = {block, command->value.data, command->value.size};
+    return store_set(dispatch->store, slice_of(command->id, command->id_size), value, ack,
+        uv_now(dispatch->loop), waiter);
+}
+
+static int delete (struct dispatch *dispatch, const struct command *command)
+{
+    enum store_ack ack;
+    struct store_waiter *waiter;
+    int status = refuse_write(dispatch);
+    if (status == 0)
+        status = ack_of(dispatch, command, &ack);
+    if (status == 0)
+        status = waiter_for(dispatch, command, &waiter);
+    if (status != 0)
+        return status;
+    return store_delete(dispatch->store, slice_of(command->id, command->id_size), ack,
+        uv_now(dispatch->loop), waiter);
+}
+
 static void do_set(struct dispatch *dispatch, connection_id from, const struct command *command,
     struct block *block)
 {
     dispatch->metrics.sets++;
-    int status;
-    if (dispatch->stopping) {
-        dispatch->metrics.refused_shutdown++;
-        status = BRAIN_ESHUTDOWN;
-    } else if (command->value.size > dispatch->max_object_bytes) {
-        dispatch->metrics.refused_sizes++;
-        status = BRAIN_ETOOBIG;
-    } else {
-        struct value value = {block, command->value.data, command->value.size};
-        status = store_set(dispatch->store, slice_of(command->id, command->id_size), value,
-            uv_now(dispatch->loop));
-    }
-    answer_status(dispatch, from, &command->reply, status, NULL);
+    finish_write(dispatch, from, command, set(dispatch, command, block));
 }
 
 static void do_delete(struct dispatch *dispatch, connection_id from, const struct command *command)
 {
     dispatch->metrics.deletes++;
-    int status = BRAIN_ESHUTDOWN;
-    if (dispatch->stopping)
-        dispatch->metrics.refused_shutdown++;
-    else
-        status = store_delete(
-            dispatch->store, slice_of(command->id, command->id_size), uv_now(dispatch->loop));
-    answer_status(dispatch, from, &command->reply, status, NULL);
+    finish_write(dispatch, from, command, delete (dispatch, command));
 }
 
 static void do_persist(struct dispatch *dispatch, connection_id from, const struct command *command)

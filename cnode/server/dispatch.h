@@ -13,7 +13,10 @@ struct dispatch {
     uv_loop_t *loop;
     struct etf_limits limits;
     uint64_t max_object_bytes;
-    bool stopping; /* writes are refused, reads are still answered */
+    enum store_ack ack; /* of writes that do not say */
+    bool has_journal;
+    bool stopping;              /* writes are refused, reads are still answered */
+    uint64_t refusal_logged_ms; /* 0: never */
     struct command_metrics metrics;
     struct command command; /* the one being executed: too large for the stack of a hot path */
     struct request_waiter *spare; /* ready for the next request that waits */

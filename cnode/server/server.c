@@ -82,13 +82,20 @@ static void close_everything(struct server *server)
         on_node_closed(server);
 }
 
+/* The end of a sentence about objects that the warehouse does not have. */
+static const char *fate_of_unsaved(struct server *server)
+{
+    return journaling_is_on(&server->storage.journaling)
+               ? "; they are in the journal and come back with the next start"
+               : " and are lost";
+}
+
 /* What is still dirty when drain_timeout is over cannot be waited for: the thread of a warehouse
  * that hangs cannot be ended, so the process is. */
-static _Noreturn void give_up(uint64_t unsaved)
+static _Noreturn void give_up(struct server *server, uint64_t unsaved)
 {
-    log_error("stopped after drain_timeout: %" PRIu64
-              " objects could not be persisted and are lost",
-        unsaved);
+    log_error("stopped after drain_timeout: %" PRIu64 " objects could not be persisted%s", unsaved,
+        fate_of_unsaved(server));
     log_stop();
     _exit(SERVER_EXIT_FAILURE);
 }
@@ -105,7 +112,7 @@ static void on_drain(uv_timer_t *timer)
         return;
     }
     if (now_ms - server->drain_started_ms >= server->config->drain_timeout)
-        give_up(unsaved);
+        give_up(server, unsaved);
     if (now_ms - server->drain_reported_ms >= DRAIN_REPORT_MS) {
         server->drain_reported_ms = now_ms;
         log_info("stopping: %" PRIu64 " of %" PRIu64 " objects still to be persisted", unsaved,
@@ -136,8 +143,8 @@ static void on_signal(uv_signal_t *handle, int number)
     struct server *server = handle->data;
     if (server->stopping) {
         uint64_t unsaved = server->closing ? 0 : storage_unsaved(&server->storage);
-        log_error(
-            "second signal: stopped at once, %" PRIu64 " objects were not persisted", unsaved);
+        log_error("second signal: stopped at once, %" PRIu64 " objects were not persisted%s",
+            unsaved, unsaved > 0 ? fate_of_unsaved(server) : "");
         log_stop();
         _exit(SERVER_EXIT_FAILURE);
     }
@@ -176,6 +183,12 @@ static void on_answer(
 {
     struct server *server = context;
     dispatch_answer(&server->dispatch, waiter, status, value);
+}
+
+static uint64_t buffered_bytes(void *context)
+{
+    const struct server *server = context;
+    return server->node != NULL ? node_buffered_bytes(server->node) : 0;
 }
 
 static void on_start_epmd(void *context)
@@ -325,6 +338,7 @@ static int open_all(struct server *server, const char *cookie, const char **why)
         storage_open(&server->storage, &server->loop, server->config, on_answer, server, why);
     if (error != 0)
         return error;
+    server->storage.buffered_bytes = buffered_bytes;
     error = open_node(server, cookie, why);
     open_dispatch(server);
     if (error != 0)
@@ -345,12 +359,7 @@ static enum server_exit serve(struct server *server, const char *cookie)
     if (open_all(server, cookie, &why) != 0) {
         server->status = SERVER_EXIT_FAILURE;
         log_error("%s", why);
-        if (server->storage.store != NULL) {
-            close_everything(server);
-        } else {
-            uv_close((uv_handle_t *)&server->drain, NULL);
-            close_signals(server);
-        }
+        close_everything(server);
     }
     uv_run(&server->loop, UV_RUN_DEFAULT);
     dispatch_release(&server->dispatch);

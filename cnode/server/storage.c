@@ -131,6 +131,33 @@ static void on_answer(
     storage->answer(storage->context, waiter, status, value);
 }
 
+/* ---- store -> journal ------------------------------------------------------------------------ */
+
+static int on_record(
+    void *context, struct slice id, struct version version, const struct value *value)
+{
+    struct storage *storage = context;
+    return journaling_record(&storage->journaling, id, version, value);
+}
+
+static void on_record_live(void *context, uint64_t seq)
+{
+    struct storage *storage = context;
+    journaling_live(&storage->journaling, seq);
+}
+
+static void on_record_replaced(void *context, uint64_t old_seq, uint64_t new_seq)
+{
+    struct storage *storage = context;
+    journaling_replaced(&storage->journaling, old_seq, new_seq);
+}
+
+static void on_record_dead(void *context, uint64_t seq)
+{
+    struct storage *storage = context;
+    journaling_dead(&storage->journaling, seq);
+}
+
 /* ---- warehouse -> store ---------------------------------------------------------------------- */
 
 /* One line when the warehouse begins to fail and one when it works again, however many requests
@@ -183,10 +210,21 @@ static void on_done(void *context, struct warehouse_request *request)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
+static uint64_t outside_bytes(const struct storage *storage)
+{
+    uint64_t bytes = journaling_held_bytes(&storage->journaling);
+    if (storage->buffered_bytes != NULL)
+        bytes += storage->buffered_bytes(storage->context);
+    return bytes;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct storage *storage = timer->data;
+    store_set_outside_bytes(storage->store, outside_bytes(storage));
     uint64_t wait_ms = store_advance(storage->store, uv_now(storage->loop), ADVANCE_BUDGET);
+    if (journaling_advance(&storage->journaling, ADVANCE_BUDGET))
+        wait_ms = 0;
     if (wait_ms > ADVANCE_INTERVAL_MS)
         wait_ms = ADVANCE_INTERVAL_MS;
     uv_timer_start(timer, on_timer, wait_ms, 0);
@@ -194,54 +232,84 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
-    storage_answer_cb answer, void *context, const char **why)
+static struct store_options store_options_of(const struct config *config)
 {
-    *storage = (struct storage){.loop = loop, .answer = answer, .context = context};
-    struct store_options options = {
+    return (struct store_options){
         .key_ttl_ms = config->key_ttl,
         .wait_timeout_ms = config->server_exec_timeout,
         .dumps_parallel = (uint32_t)config->dumps_parallel,
         .dumps_parallel_bytes = config->dumps_parallel_bytes,
         .retry_min_ms = config->dump_retry_min,
         .retry_max_ms = config->dump_retry_max,
+        .max_dirty_ms = config->max_dirty_ms,
+        .memory_limit_bytes = config->memory_limit,
+        .breaker_failures = (uint32_t)config->dump_breaker_failures,
     };
-    if (getrandom(&options.hash_seed, sizeof(options.hash_seed), 0) !=
-        (ssize_t)sizeof(options.hash_seed)) {
-        *why = "the kernel gives no random numbers";
-        return BRAIN_EIO;
-    }
-    const struct warehouse_options where = {
+}
+
+static struct warehouse_options warehouse_options_of(const struct config *config)
+{
+    return (struct warehouse_options){
         .manager = config->warehouse_manager,
         .data_dir = config->data_dir,
         .map_bytes = config->local_map_size,
     };
-    int error =
-        warehouse_open(&storage->warehouse, loop, &where, on_done, storage, &options.epoch, why);
-    if (error != 0)
-        return error;
-    const struct store_events events = {
+}
+
+static int open_store(
+    struct storage *storage, const struct config *config, struct version epoch, const char **why)
+{
+    struct store_options options = store_options_of(config);
+    struct store_events events = {
         .context = storage,
         .load = on_load,
         .dump = on_dump,
         .set_aside = on_set_aside,
         .answer = on_answer,
     };
+    options.epoch = epoch;
+    if (getrandom(&options.hash_seed, sizeof(options.hash_seed), 0) !=
+        (ssize_t)sizeof(options.hash_seed)) {
+        *why = "the kernel gives no random numbers";
+        return BRAIN_EIO;
+    }
+    if (config->journal) {
+        events.record = on_record;
+        events.record_live = on_record_live;
+        events.record_replaced = on_record_replaced;
+        events.record_dead = on_record_dead;
+    }
     storage->store = store_create(&options, events);
     if (storage->store == NULL) {
         *why = error_sentence(BRAIN_ENOMEM);
         return BRAIN_ENOMEM;
     }
+    return 0;
+}
+
+int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
+    storage_answer_cb answer, void *context, const char **why)
+{
+    *storage = (struct storage){.loop = loop, .answer = answer, .context = context};
     uv_timer_init(loop, &storage->timer);
     storage->timer.data = storage;
-    uv_timer_start(&storage->timer, on_timer, ADVANCE_INTERVAL_MS, 0);
-    return 0;
+    const struct warehouse_options where = warehouse_options_of(config);
+    struct version epoch;
+    int error = warehouse_open(&storage->warehouse, loop, &where, on_done, storage, &epoch, why);
+    if (error == 0)
+        error = open_store(storage, config, epoch, why);
+    if (error == 0)
+        error = journaling_open(&storage->journaling, loop, config, storage->store, why);
+    if (error == 0)
+        uv_timer_start(&storage->timer, on_timer, ADVANCE_INTERVAL_MS, 0);
+    return error;
 }
 
 void storage_metrics_register(struct metrics_registry *registry, struct storage *storage)
 {
     store_metrics_register(registry, storage->store);
     warehouse_metrics_register(registry, storage->warehouse);
+    journaling_metrics_register(registry, &storage->journaling);
 }
 
 uint64_t storage_unsaved(struct storage *storage)
@@ -264,7 +332,8 @@ static void on_timer_closed(uv_handle_t *handle)
 static void on_warehouse_closed(void *context)
 {
     struct storage *storage = context;
-    store_destroy(storage->store);
+    if (storage->store != NULL)
+        store_destroy(storage->store);
     storage->store = NULL;
     while (storage->spare != NULL) {
         struct warehouse_request *next = storage->spare->next;
@@ -274,9 +343,19 @@ static void on_warehouse_closed(void *context)
     uv_close((uv_handle_t *)&storage->timer, on_timer_closed);
 }
 
+/* After the journal: the warehouse holds the lock of data_dir for both. */
+static void on_journaling_closed(void *context)
+{
+    struct storage *storage = context;
+    if (storage->warehouse != NULL)
+        warehouse_close(storage->warehouse, on_warehouse_closed);
+    else
+        on_warehouse_closed(storage);
+}
+
 void storage_close(struct storage *storage, void (*closed)(void *context))
 {
     storage->closed = closed;
     uv_timer_stop(&storage->timer);
-    warehouse_close(storage->warehouse, on_warehouse_closed);
+    journaling_close(&storage->journaling, on_journaling_closed, storage);
 }

@@ -1,4 +1,5 @@
-/* storage: the object store wired to the warehouse: loads and dumps out, results back in. */
+/* storage: the object store wired to the warehouse (loads and dumps out, results back in) and to
+ * the journal (journaling.h). */
 #ifndef BRAIN_SERVER_STORAGE_H
 #define BRAIN_SERVER_STORAGE_H
 
@@ -8,6 +9,7 @@
 #include "brain/metrics.h"
 #include "brain/object.h"
 #include "brain/warehouse.h"
+#include "journaling.h"
 
 /* A waiting request of the store is over; as store_events.answer. */
 typedef void (*storage_answer_cb)(
@@ -18,11 +20,15 @@ struct storage {
     uv_timer_t timer; /* runs store_advance */
     struct store *store;
     struct warehouse *warehouse;
+    struct journaling journaling;
     struct warehouse_request *spare; /* finished requests, used again */
     unsigned spare_count;
     uint64_t failures; /* since the last success; 0: the warehouse works */
     storage_answer_cb answer;
     void *context;
+    /* Bytes that connections hold in buffers: they count against memory_limit. NULL: none. Called
+     * with `context`. */
+    uint64_t (*buffered_bytes)(void *context);
     void (*closed)(void *context);
 };
 

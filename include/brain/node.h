@@ -70,6 +70,8 @@ struct channel *node_route(struct node *node, connection_id asked_on, struct sli
 void node_flush(struct node *node, struct channel *channel);
 
 const struct channel_node *node_identity(const struct node *node);
+/* Bytes in unfinished and unsent messages of all connections, as max_buffers_bytes counts them. */
+uint64_t node_buffered_bytes(const struct node *node);
 void node_metrics_register(struct metrics_registry *registry, const struct node *node);
 
 /* Stops listening and unregisters; open connections go on. */

@@ -1,0 +1,228 @@
+#include "journaling.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "brain/log.h"
+#include "brain/stored.h"
+
+/* Between two tries of an append that failed: soon enough that a disk with room again is used at
+ * once, seldom enough that a full one is left alone. */
+enum { RETRY_MS = 1000 };
+/* What surrounds a value in its record: tuple, id, version, checksum. */
+enum { STORED_OVERHEAD = 4096 };
+
+static uint64_t unix_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- writes ---------------------------------------------------------------------------------- */
+
+int journaling_record(struct journaling *journaling, struct slice id, struct version version,
+    const struct value *value)
+{
+    struct buffer *head = &journaling->head;
+    if (journal_is_failing(journaling->journal))
+        return BRAIN_EJOURNAL;
+    buffer_clear(head);
+    if (value != NULL)
+        stored_write_head(head, id, version, crc32c(0, value_slice(*value)));
+    else
+        stored_write_tombstone(head, id, version, unix_ms());
+    if (buffer_status(head) != 0)
+        return BRAIN_ENOMEM;
+    return journal_append(journaling->journal, version.seq, buffer_slice(head), value);
+}
+
+void journaling_live(struct journaling *journaling, uint64_t seq)
+{
+    journal_live(journaling->journal, seq);
+}
+
+void journaling_replaced(struct journaling *journaling, uint64_t old_seq, uint64_t new_seq)
+{
+    journal_replace(journaling->journal, old_seq, new_seq);
+}
+
+void journaling_dead(struct journaling *journaling, uint64_t seq)
+{
+    journal_dead(journaling->journal, seq);
+}
+
+static void on_written(void *context, uint64_t seq, int status)
+{
+    struct journaling *journaling = context;
+    if (status != 0 && !journaling->failing)
+        log_error("the journal cannot be written: %s; writes are refused until it can",
+            journal_last_error(journaling->journal));
+    else if (status == 0 && journaling->failing)
+        log_info("the journal is written again");
+    journaling->failing = status != 0;
+    store_written(journaling->store, seq, status, uv_now(journaling->loop));
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+    struct journaling *journaling = turn->data;
+    journal_submit(journaling->journal);
+}
+
+/* ---- compaction ------------------------------------------------------------------------------ */
+
+/* The oldest segment holds the others back: what is still needed of it is written again. */
+static bool begin_rewrite(struct journaling *journaling)
+{
+    uint64_t live;
+    journaling->rewriting = journal_bytes(journaling->journal) > journaling->max_bytes &&
+                            !journal_is_failing(journaling->journal) &&
+                            journal_oldest(journaling->journal, &journaling->rewrite_first,
+                                &journaling->rewrite_last, &live) &&
+                            live > 0;
+    return journaling->rewriting;
+}
+
+bool journaling_advance(struct journaling *journaling, uint32_t budget)
+{
+    if (journaling->journal == NULL)
+        return false;
+    journal_refresh(journaling->journal, uv_now(journaling->loop));
+    if (!journaling->rewriting && !begin_rewrite(journaling))
+        return false;
+    journaling->rewriting = store_rewrite(
+        journaling->store, journaling->rewrite_first, journaling->rewrite_last, budget);
+    return journaling->rewriting;
+}
+
+uint64_t journaling_held_bytes(const struct journaling *journaling)
+{
+    return journaling->journal != NULL ? journal_held_bytes(journaling->journal) : 0;
+}
+
+bool journaling_is_on(const struct journaling *journaling)
+{
+    return journaling->journal != NULL;
+}
+
+void journaling_metrics_register(
+    struct metrics_registry *registry, const struct journaling *journaling)
+{
+    if (journaling->journal != NULL)
+        journal_metrics_register(registry, journaling->journal);
+}
+
+/* ---- start and end --------------------------------------------------------------------------- */
+
+static int on_record(void *context, uint64_t seq, struct slice payload)
+{
+    struct journaling *journaling = context;
+    struct stored stored;
+    (void)seq; /* the record's own; the version has it too */
+    if (stored_read(payload, slice_of(NULL, 0), &stored) != 0) {
+        log_error("a record of the journal is not in the stored form; it is skipped");
+        return 0;
+    }
+    const struct value value = {NULL, stored.value.data, stored.value.size};
+    return store_restore(journaling->store, stored.id, stored.version,
+        stored.deleted ? NULL : &value, uv_now(journaling->loop));
+}
+
+static enum journal_sync sync_of(const char *text, uint32_t *interval_ms)
+{
+    *interval_ms = 0;
+    if (strcmp(text, "always") == 0)
+        return JOURNAL_SYNC_ALWAYS;
+    if (strcmp(text, "never") == 0)
+        return JOURNAL_SYNC_NEVER;
+    *interval_ms = (uint32_t)strtoul(text, NULL, 10);
+    return JOURNAL_SYNC_INTERVAL;
+}
+
+/* Without a journal, one that holds records would be forgotten, and replayed over newer objects
+ * when it is turned on again. */
+static bool has_segments(const char *directory)
+{
+    bool found = false;
+    DIR *stream = opendir(directory);
+    if (stream == NULL)
+        return false;
+    for (struct dirent *entry; !found && (entry = readdir(stream)) != NULL;) {
+        size_t size = strlen(entry->d_name);
+        found = size > 4 && strcmp(entry->d_name + size - 4, ".log") == 0;
+    }
+    closedir(stream);
+    return found;
+}
+
+int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
+    struct store *store, const char **why)
+{
+    static char sentence[4352];
+    char directory[4096];
+    uint64_t next_seq;
+    *journaling = (struct journaling){.loop = loop, .store = store};
+    buffer_init(&journaling->head);
+    snprintf(directory, sizeof(directory), "%s/journal", config->data_dir);
+    if (!config->journal) {
+        if (!has_segments(directory))
+            return 0;
+        snprintf(sentence, sizeof(sentence),
+            "journal = false, but %s holds writes that no warehouse has: start once with the "
+            "journal "
+            "and stop, or remove it",
+            directory);
+        *why = sentence;
+        return BRAIN_ECONFIG;
+    }
+    journaling->max_bytes = config->journal_max_size;
+    struct journal_options options = {
+        .directory = directory,
+        .segment_bytes = config->journal_segment_size,
+        .payload_limit_bytes = UINT32_MAX - STORED_OVERHEAD,
+        .retry_ms = RETRY_MS,
+    };
+    options.sync = sync_of(config->journal_sync, &options.sync_interval_ms);
+    const struct journal_events events = {.context = journaling, .on_written = on_written};
+    int error = journal_open(
+        &journaling->journal, loop, &options, events, on_record, journaling, &next_seq, why);
+    if (error != 0)
+        return error;
+    store_raise_seq(store, next_seq - 1);
+    uv_prepare_init(loop, &journaling->turn);
+    journaling->turn.data = journaling;
+    uv_prepare_start(&journaling->turn, on_turn);
+    uv_unref((uv_handle_t *)&journaling->turn);
+    return 0;
+}
+
+static void on_turn_closed(uv_handle_t *handle)
+{
+    struct journaling *journaling = handle->data;
+    buffer_release(&journaling->head);
+    journaling->closed(journaling->context);
+}
+
+static void on_journal_closed(void *context)
+{
+    struct journaling *journaling = context;
+    journaling->journal = NULL;
+    uv_close((uv_handle_t *)&journaling->turn, on_turn_closed);
+}
+
+void journaling_close(struct journaling *journaling, void (*closed)(void *context), void *context)
+{
+    journaling->closed = closed;
+    journaling->context = context;
+    if (journaling->journal == NULL) {
+        closed(context);
+        return;
+    }
+    uv_prepare_stop(&journaling->turn);
+    journal_close(journaling->journal, on_journal_closed);
+}

@@ -1,0 +1,50 @@
+/* journaling: the object store wired to the journal: writes out, "it is there" back in, recovery at
+ * start, compaction. */
+#ifndef BRAIN_SERVER_JOURNALING_H
+#define BRAIN_SERVER_JOURNALING_H
+
+#include <uv.h>
+
+#include "brain/config.h"
+#include "brain/journal.h"
+#include "brain/object.h"
+
+struct journaling {
+    uv_loop_t *loop;
+    uv_prepare_t turn; /* the end of each turn of the loop: its batch goes to the journal */
+    struct store *store;
+    struct journal *journal; /* NULL: none */
+    struct buffer head;      /* of the record being written */
+    uint64_t max_bytes;      /* of journal; above it, it is compacted */
+    uint64_t rewrite_first, rewrite_last;
+    bool rewriting; /* compaction of that range is under way */
+    bool failing;   /* and the log says so */
+    void (*closed)(void *context);
+    void *context;
+};
+
+/* Opens the journal and restores what it holds into `store`, whose record events are the functions
+ * below. Returns 0, or an error with a sentence in `*why` (also when the configuration says
+ * `journal = false` and there are records that nobody would read). */
+int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
+    struct store *store, const char **why);
+bool journaling_is_on(const struct journaling *journaling);
+void journaling_metrics_register(
+    struct metrics_registry *registry, const struct journaling *journaling);
+
+/* As store_events.record, record_live, record_replaced and record_dead. */
+int journaling_record(struct journaling *journaling, struct slice id, struct version version,
+    const struct value *value);
+void journaling_live(struct journaling *journaling, uint64_t seq);
+void journaling_replaced(struct journaling *journaling, uint64_t old_seq, uint64_t new_seq);
+void journaling_dead(struct journaling *journaling, uint64_t seq);
+
+/* Time passed: starts compaction, or goes on with it for at most `budget` objects. Returns true
+ * while there is more to do at once. */
+bool journaling_advance(struct journaling *journaling, uint32_t budget);
+/* Bytes that it holds in RAM. */
+uint64_t journaling_held_bytes(const struct journaling *journaling);
+/* `closed` is called on the loop. */
+void journaling_close(struct journaling *journaling, void (*closed)(void *context), void *context);
+
+#endif
