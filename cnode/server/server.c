@@ -17,9 +17,9 @@
 
 #include "brain/log.h"
 #include "brain/node.h"
-#include "dispatch.h"
 #include "epmd_starter.h"
 #include "info.h"
+#include "service.h"
 #include "storage.h"
 
 enum { DRAIN_CHECK_MS = 20, DRAIN_REPORT_MS = 1000, GOODBYE_MS = 1000, TRACKED_SIGNALS = 3 };
@@ -29,7 +29,7 @@ struct server {
     uv_loop_t loop;
     struct epmd_starter epmd;
     struct storage storage;
-    struct dispatch dispatch;
+    struct service service;
     struct node *node;
     struct metrics_registry metrics;
     uv_signal_t signals[TRACKED_SIGNALS];
@@ -119,7 +119,7 @@ static void stop(struct server *server, const char *reason)
     if (server->stopping)
         return;
     server->stopping = true;
-    server->dispatch.stopping = true;
+    server->service.stopping = true;
     tell_systemd("STOPPING=1");
     server->drain_started_ms = server->drain_reported_ms = uv_now(&server->loop);
     server->drain_total = storage_unsaved(&server->storage);
@@ -168,14 +168,14 @@ static void on_message(void *context, connection_id from, struct channel *channe
     const struct channel_message *message)
 {
     struct server *server = context;
-    dispatch_message(&server->dispatch, from, channel, message);
+    service_message(&server->service, from, channel, message);
 }
 
 static void on_answer(
     void *context, struct store_waiter *waiter, int status, const struct value *value)
 {
     struct server *server = context;
-    dispatch_answer(&server->dispatch, waiter, status, value);
+    service_answer(&server->service, waiter, status, value);
 }
 
 static void on_start_epmd(void *context)
@@ -295,15 +295,15 @@ static int open_node(struct server *server, const char *cookie, const char **why
     return node_open(&server->node, &server->loop, &options, events, why);
 }
 
-static void open_dispatch(struct server *server)
+static void open_service(struct server *server)
 {
-    struct dispatch *dispatch = &server->dispatch;
-    dispatch_init(dispatch, server->config, &server->loop);
-    dispatch->store = server->storage.store;
-    dispatch->node = server->node;
-    dispatch->context = server;
-    dispatch->write_info = write_info;
-    dispatch->on_shutdown = on_shutdown_request;
+    struct service *service = &server->service;
+    service_init(service, server->config, &server->loop);
+    service->store = server->storage.store;
+    service->node = server->node;
+    service->context = server;
+    service->write_info = write_info;
+    service->on_shutdown = on_shutdown_request;
 }
 
 static void watch_signals(struct server *server)
@@ -326,11 +326,11 @@ static int open_all(struct server *server, const char *cookie, const char **why)
     if (error != 0)
         return error;
     error = open_node(server, cookie, why);
-    open_dispatch(server);
+    open_service(server);
     if (error != 0)
         return error;
     storage_metrics_register(&server->metrics, &server->storage);
-    dispatch_metrics_register(&server->metrics, &server->dispatch);
+    service_metrics_register(&server->metrics, &server->service);
     node_metrics_register(&server->metrics, server->node);
     return 0;
 }
@@ -353,7 +353,7 @@ static enum server_exit serve(struct server *server, const char *cookie)
         }
     }
     uv_run(&server->loop, UV_RUN_DEFAULT);
-    dispatch_release(&server->dispatch);
+    service_release(&server->service);
     return server->status;
 }
 

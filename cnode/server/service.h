@@ -1,13 +1,13 @@
-/* dispatch: a message becomes a command, the command a call of the store, its result an answer. */
-#ifndef BRAIN_SERVER_DISPATCH_H
-#define BRAIN_SERVER_DISPATCH_H
+/* service: a message becomes a command, the command a call of the store, its result an answer. */
+#ifndef BRAIN_SERVER_SERVICE_H
+#define BRAIN_SERVER_SERVICE_H
 
 #include "brain/command.h"
 #include "brain/config.h"
 #include "brain/node.h"
 #include "brain/object.h"
 
-struct dispatch {
+struct service {
     struct node *node;
     struct store *store;
     uv_loop_t *loop;
@@ -24,15 +24,15 @@ struct dispatch {
     void (*on_shutdown)(void *context);
 };
 
-void dispatch_init(struct dispatch *dispatch, const struct config *config, uv_loop_t *loop);
-void dispatch_release(struct dispatch *dispatch);
-void dispatch_metrics_register(struct metrics_registry *registry, const struct dispatch *dispatch);
+void service_init(struct service *service, const struct config *config, uv_loop_t *loop);
+void service_release(struct service *service);
+void service_metrics_register(struct metrics_registry *registry, const struct service *service);
 
 /* As node_events.on_message. */
-void dispatch_message(struct dispatch *dispatch, connection_id from, struct channel *channel,
+void service_message(struct service *service, connection_id from, struct channel *channel,
     const struct channel_message *message);
 /* As store_events.answer. */
-void dispatch_answer(
-    struct dispatch *dispatch, struct store_waiter *waiter, int status, const struct value *value);
+void service_answer(
+    struct service *service, struct store_waiter *waiter, int status, const struct value *value);
 
 #endif

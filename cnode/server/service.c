@@ -1,0 +1,269 @@
+#include "service.h"
+
+#include <string.h>
+
+#include "brain/log.h"
+
+/* A request that waits for a load or a dump, and whom to tell. */
+struct request_waiter {
+    struct store_waiter waiter; /* first: the store hands this back */
+    connection_id from;
+    struct reply_to *reply; /* NULL: nobody can be told any more */
+};
+
+void service_init(struct service *service, const struct config *config, uv_loop_t *loop)
+{
+    *service = (struct service){
+        .loop = loop,
+        .limits = {(uint32_t)config->max_term_depth, config->max_term_elements},
+        .max_object_bytes = config->max_object_bytes,
+    };
+}
+
+void service_release(struct service *service)
+{
+    heap_release(service->spare);
+    service->spare = NULL;
+}
+
+void service_metrics_register(struct metrics_registry *registry, const struct service *service)
+{
+    const char *group = "command";
+    const struct command_metrics *source = &service->metrics;
+    COMMAND_METRICS(METRICS_ROW)
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void answer(struct service *service, connection_id from, const struct reply_to *reply,
+    enum reply_kind kind, int error, const struct value *tail)
+{
+    if (!reply_is_sent(reply->form, kind))
+        return;
+    struct channel *channel = node_route(service->node, from, reply->pid);
+    if (channel == NULL)
+        return; /* counted there: answers_undeliverable */
+    struct buffer *out = channel_send_begin(channel, reply->pid, reply->alias);
+    if (out == NULL)
+        return;
+    reply_write(out, reply, kind, error);
+    /* A failed commit is the channel's to report: too long a queue closes it. */
+    channel_send_commit(channel, tail);
+    node_flush(service->node, channel);
+}
+
+static void answer_error(
+    struct service *service, connection_id from, const struct reply_to *reply, int error)
+{
+    answer(service, from, reply, REPLY_KIND_ERROR, error, NULL);
+}
+
+/* The answer to what store_get, store_persist and the rest return. */
+static void answer_status(struct service *service, connection_id from, const struct reply_to *reply,
+    int status, const struct value *value)
+{
+    switch (status) {
+    case STORE_FOUND:
+        answer(service, from, reply, REPLY_KIND_VALUE, 0, value);
+        break;
+    case STORE_ABSENT:
+        answer(service, from, reply, REPLY_KIND_KO, 0, NULL);
+        break;
+    case STORE_DONE:
+        answer(service, from, reply, REPLY_KIND_OK, 0, NULL);
+        break;
+    default:
+        answer_error(service, from, reply, status);
+    }
+}
+
+static void answer_term(struct service *service, connection_id from, const struct reply_to *reply,
+    enum reply_kind kind, const struct buffer *term)
+{
+    struct value value = {NULL, term->data, term->size};
+    if (buffer_status(term) != 0)
+        answer_error(service, from, reply, BRAIN_ENOMEM);
+    else
+        answer(service, from, reply, kind, 0, &value);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+/* A waiter must be there before the store is asked, but is needed only when the answer is not in
+ * RAM: one is kept ready, so that a hit allocates nothing. */
+static struct request_waiter *spare_waiter(struct service *service)
+{
+    if (service->spare == NULL)
+        service->spare = heap_allocate_zeroed(sizeof(*service->spare));
+    return service->spare;
+}
+
+/* The store queued the spare waiter: remember whom to tell. */
+static void spare_is_taken(
+    struct service *service, connection_id from, const struct reply_to *reply)
+{
+    struct request_waiter *waiter = service->spare;
+    service->spare = NULL;
+    waiter->from = from;
+    waiter->reply = reply_to_keep(reply);
+    if (waiter->reply == NULL)
+        log_error("no memory to remember whom to answer; one request stays unanswered");
+}
+
+void service_answer(struct service *service, struct store_waiter *store_waiter, int status,
+    const struct value *value)
+{
+    struct request_waiter *waiter = (struct request_waiter *)store_waiter;
+    if (status == BRAIN_ETIMEOUT)
+        service->metrics.timeouts++;
+    if (waiter->reply != NULL)
+        answer_status(service, waiter->from, waiter->reply, status, value);
+    heap_release(waiter->reply);
+    heap_release(waiter);
+}
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+static void do_get(struct service *service, connection_id from, const struct command *command)
+{
+    service->metrics.gets++;
+    if (command->reply.form == REPLY_NONE)
+        return;
+    struct request_waiter *waiter = spare_waiter(service);
+    if (waiter == NULL) {
+        answer_error(service, from, &command->reply, BRAIN_ENOMEM);
+        return;
+    }
+    struct value value = value_none();
+    int status = store_get(service->store, slice_of(command->id, command->id_size),
+        uv_now(service->loop), &value, &waiter->waiter);
+    if (status == STORE_WAIT)
+        spare_is_taken(service, from, &command->reply);
+    else
+        answer_status(service, from, &command->reply, status, &value);
+}
+
+static void do_set(
+    struct service *service, connection_id from, const struct command *command, struct block *block)
+{
+    service->metrics.sets++;
+    int status;
+    if (service->stopping) {
+        service->metrics.refused_shutdown++;
+        status = BRAIN_ESHUTDOWN;
+    } else if (command->value.size > service->max_object_bytes) {
+        service->metrics.refused_sizes++;
+        status = BRAIN_ETOOBIG;
+    } else {
+        struct value value = {block, command->value.data, command->value.size};
+        status = store_set(
+            service->store, slice_of(command->id, command->id_size), value, uv_now(service->loop));
+    }
+    answer_status(service, from, &command->reply, status, NULL);
+}
+
+static void do_delete(struct service *service, connection_id from, const struct command *command)
+{
+    service->metrics.deletes++;
+    int status = BRAIN_ESHUTDOWN;
+    if (service->stopping)
+        service->metrics.refused_shutdown++;
+    else
+        status = store_delete(
+            service->store, slice_of(command->id, command->id_size), uv_now(service->loop));
+    answer_status(service, from, &command->reply, status, NULL);
+}
+
+static void do_persist(struct service *service, connection_id from, const struct command *command)
+{
+    service->metrics.persists++;
+    struct slice id = slice_of(command->id, command->id_size);
+    uint64_t now_ms = uv_now(service->loop);
+    if (command->reply.form == REPLY_NONE) {
+        store_persist(service->store, id, now_ms, NULL);
+        return;
+    }
+    struct request_waiter *waiter = spare_waiter(service);
+    if (waiter == NULL) {
+        answer_error(service, from, &command->reply, BRAIN_ENOMEM);
+        return;
+    }
+    int status = store_persist(service->store, id, now_ms, &waiter->waiter);
+    if (status == STORE_WAIT)
+        spare_is_taken(service, from, &command->reply);
+    else
+        answer_status(service, from, &command->reply, status, NULL);
+}
+
+static void do_info(struct service *service, connection_id from, const struct command *command)
+{
+    struct buffer map;
+    buffer_init(&map);
+    service->write_info(service->context, &map);
+    answer_term(service, from, &command->reply, REPLY_KIND_TERM, &map);
+    buffer_release(&map);
+}
+
+/* Alone, this node owns everything. */
+static void do_owner(struct service *service, connection_id from, const struct command *command)
+{
+    struct buffer name;
+    buffer_init(&name);
+    etf_write_atom_slice(&name, node_identity(service->node)->name);
+    answer_term(service, from, &command->reply, REPLY_KIND_VALUE, &name);
+    buffer_release(&name);
+}
+
+static void count_refusal(struct service *service, int error)
+{
+    switch (error) {
+    case BRAIN_EBADID:
+        service->metrics.refused_ids++;
+        break;
+    case BRAIN_ETERM:
+    case BRAIN_EDEPTH:
+    case BRAIN_EELEMENTS:
+        service->metrics.refused_terms++;
+        break;
+    default:
+        service->metrics.refused_requests++;
+    }
+}
+
+void service_message(struct service *service, connection_id from, struct channel *channel,
+    const struct channel_message *message)
+{
+    (void)channel;
+    struct command *command = &service->command;
+    int error = command_parse(
+        command, message->payload, message->marks, service->limits, message->payload_error);
+    if (error != 0) {
+        count_refusal(service, error);
+        answer_error(service, from, &command->reply, error);
+        return;
+    }
+    switch (command->operation) {
+    case COMMAND_GET:
+        do_get(service, from, command);
+        break;
+    case COMMAND_SET:
+        do_set(service, from, command, message->block);
+        break;
+    case COMMAND_DELETE:
+        do_delete(service, from, command);
+        break;
+    case COMMAND_PERSIST:
+        do_persist(service, from, command);
+        break;
+    case COMMAND_INFO:
+        do_info(service, from, command);
+        break;
+    case COMMAND_OWNER:
+        do_owner(service, from, command);
+        break;
+    case COMMAND_SHUTDOWN:
+        answer(service, from, &command->reply, REPLY_KIND_OK, 0, NULL);
+        service->on_shutdown(service->context);
+        break;
+    }
+}
