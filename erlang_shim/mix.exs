@@ -6,6 +6,7 @@ defmodule Brain.MixProject do
     [
       app: :brain,
       version: "0.1.0",
+      description: "Client of Brain, the object store that is an Erlang node",
       elixir: "~> 1.12",
       erlc_paths: ["src"],
       elixirc_paths: ["lib"],

@@ -10,8 +10,8 @@
 %% {ok,#{name => "Ann"}}
 %% '''
 %%
-%% An id is a binary, a string, an atom or an integer; `"user:1"', `<<"user:1">>' and `'user:1'' name
-%% the same object. A value is any term and comes back as it was.
+%% An id is a binary, a string, an atom or an integer; `"user:1"', `<<"user:1">>' and
+%% <code>'user:1'</code> name the same object. A value is any term and comes back as it was.
 %%
 %% Which node is asked: the option `node', else the environment variable `node' of the application
 %% `brain', else `brain@localhost'. A function returns `{error, Reason}' and never exits because of
@@ -37,8 +37,9 @@
 %% milliseconds, default 10000. `consistency': for {@link get/2}; `true' (the default) sees the last
 %% acknowledged write, `false' takes whatever the asked node has.
 
--type reason() :: nodedown | timeout | noproc | bad_id | bad_request | too_big | too_deep
-                | too_many_elements | warehouse | corrupt | shutdown | atom().
+-type reason() :: nodedown | timeout | noproc | bad_id | bad_request | bad_term | too_big | too_deep
+                | too_many_elements | warehouse | corrupt | conflict | shutdown | memory | notsup
+                | atom().
 %% Why something was not done; docs/protocol.md explains each.
 
 %% @equiv get(Id, #{})

@@ -8,14 +8,24 @@
  *
  *   data_dir/journal/00000000000000000001.log, ...2.log, ...     segments, oldest first
  *
- *   segment: "BRAINJ1\n" number:64 | record | record | ...
- *   record:  size:32 crc:32 seq:64 payload                       big-endian; crc is CRC-32C of
- *                                                                seq and payload
+ *   segment: "BRAINJ1\n" | label | label (again) | record | record | ...
+ *   label:   number:64 first_seq:64 salt:32 crc:32               crc is of the 20 bytes before it
+ *   record:  crc:32 size:32 seq:64 payload                       big-endian; size is the payload's;
+ *                                                                crc is CRC-32C of all that follows
+ *                                                                it, begun with the segment's salt
  *   payload: the stored form (brain/stored.h), so a record is a stored object
  *
- * seq: the number of the write, growing over the whole life of the data directory. An object that
- * is dirty has one live record, the one of its last write; a segment without live records is
- * deleted.
+ * The salt is random: after damage, a search for the next record cannot be led to one that a client
+ * has hidden in a value. The label stands there twice, so that one flipped bit in it costs nothing.
+ *
+ * seq: the number of the write, growing as long as the journal holds anything. An object that is
+ * dirty has one live record, the one of its last write; a segment without live records is deleted,
+ * the oldest first.
+ *
+ * What a failed sync means: the kernel may have dropped the pages and called them clean, so nothing
+ * since the last good sync is trusted to be on the disk, and a later good sync of the same file
+ * would prove nothing. Therefore batches are kept in memory until they are synced (at most 64 MiB,
+ * then a sync is done at once), and after a failure they are written again, to a new segment.
  */
 #ifndef BRAIN_JOURNAL_H
 #define BRAIN_JOURNAL_H
@@ -38,8 +48,8 @@
     X(unsynced_ms, GAUGE, "age of the oldest record that is appended but not synced, ms")          \
     X(recovered_records, COUNTER, "records read at start")                                         \
     X(recovered_torn_bytes, COUNTER, "bytes of a torn tail cut at start")                          \
-    X(recovered_bad_records, COUNTER, "records skipped at start: checksum or form wrong")          \
-    X(recovered_missing, COUNTER, "writes missing at start: gaps between the numbers of segments")
+    X(recovered_bad_records, COUNTER, "damaged places skipped at start: checksum or form wrong")   \
+    X(recovered_missing, COUNTER, "writes missing at start, where segments are: by their numbers")
 
 struct journal_metrics {
     METRICS_FIELDS(JOURNAL_METRICS)
@@ -52,8 +62,11 @@ enum journal_sync {
 };
 
 struct journal_options {
-    const char *directory;  /* made if absent, mode 0700 */
+    const char *directory;  /* made if absent (one level), mode 0700 */
     uint64_t segment_bytes; /* a new segment is begun at about this size */
+    /* Longest payload, at most 4 GiB - 1: longer ones are refused, and taken for damage at start.
+     * So not the limit of an object that is configured today, which somebody may have lowered. */
+    uint64_t payload_limit_bytes;
     enum journal_sync sync;
     uint32_t sync_interval_ms;
     uint32_t retry_ms; /* after a failed append, before it is tried again */
@@ -62,59 +75,77 @@ struct journal_options {
 struct journal_events {
     void *context;
     /* All records up to and with `seq` are appended (and synced with JOURNAL_SYNC_ALWAYS): status
-     * 0. Or they could not be: BRAIN_EIO, told once when appending begins to fail, for everything
-     * submitted so far, and again for each later batch while it fails; the journal keeps them and
-     * tries again every retry_ms, and tells status 0 when they are in at last. */
+     * 0. Or they could not be: BRAIN_EJOURNAL, told once when appending begins to fail, for
+     * everything submitted so far that status 0 was not told for, and again for later batches
+     * while it fails; the journal keeps them and tries again every retry_ms, and tells status 0
+     * when they are in at last. Told for the highest seq only, once for many batches. */
     void (*on_written)(void *context, uint64_t seq, int status);
 };
 
 struct journal; /* opaque: cnode/journal/journal.c */
 
-/* One record found at start. `payload`: the stored form. Returning an error stops the recovery with
- * it. The callback calls journal_live for the record of an object that is still dirty because of
- * it. */
+/* One record found at start. `payload`: the stored form, valid during the call. Returning an error
+ * stops the recovery with it. The callback calls journal_live (or journal_replace) for the record
+ * of an object that is still dirty because of it. Within a segment seq grows; but a segment may
+ * begin with records that an older one has, too (after a failed sync), so keep the newer version,
+ * as always, and do nothing for one that is there already. */
 typedef int (*journal_record_cb)(void *context, uint64_t seq, struct slice payload);
 
 /* Opens the directory and reads every segment in order, handing each good record to `record`
  * (synchronously; nothing else runs yet): a torn tail of the last segment is cut; a bad record in
  * the middle and a missing segment are counted, logged and skipped. Then starts the thread with a
- * new segment.
- * `*next_seq`: greater than every seq found. Returns 0, or an error with one sentence in `*why`
- * (directory not writable, no space, a segment that cannot be read, no memory). */
+ * new segment, and deletes the segments without live records.
+ * `*journal` is set before the first call of `record`, for journal_live and its like only.
+ * `*next_seq`: greater than every seq found; 1 when there is none. Returns 0, or an error with one
+ * sentence in `*why` (static buffer): directory not writable, no space, a segment that cannot be
+ * read, no memory; `*journal` is NULL then. */
 int journal_open(struct journal **journal, uv_loop_t *loop, const struct journal_options *options,
     struct journal_events events, journal_record_cb record, void *record_context,
     uint64_t *next_seq, const char **why);
 
-/* Adds one record to the batch of this turn: payload = head, then the value's bytes (by reference:
- * a value without a block is copied). seq must grow. 0 or BRAIN_ENOMEM (not added). */
+/* Adds one record to the batch of this turn: payload = head, then the value's bytes (by reference
+ * where that is cheaper; a value without a block is copied; NULL: none). seq must grow; by one,
+ * where missing writes shall be counted exactly. 0, or BRAIN_ENOMEM or BRAIN_ETOOBIG (not added,
+ * and the seq is free again). */
 int journal_append(
     struct journal *journal, uint64_t seq, struct slice head, const struct value *tail);
 /* The end of the turn: hands the batch to the thread; nothing happens when it is empty. Never
  * blocks. */
 void journal_submit(struct journal *journal);
-/* Did the last append fail, and no later one succeed? Then new writes should be refused. */
+/* Did the last append or sync fail, and no later one succeed? Then new writes should be refused. */
 bool journal_is_failing(const struct journal *journal);
-/* The last failure in words, "" while it works. */
+/* The last failure in words, "" while it works. Valid until the loop goes on. */
 const char *journal_last_error(const struct journal *journal);
+/* Bytes that the journal holds in memory: not appended yet, or not synced yet. They grow while
+ * appending fails or is slow: part of the memory limit. */
+uint64_t journal_held_bytes(const struct journal *journal);
 
-/* Bookkeeping of live records, by seq. `journal_live`: an object became dirty, or dirty again, by
- * this write. `journal_dead`: that write is in the warehouse, or was overwritten by a later record.
- * A segment whose records are all dead, and all older segments too, is deleted. O(log segments). */
+/* Bookkeeping of live records, by seq; O(log segments).
+ * `journal_live`: an object became dirty by this write (its record was just appended, and no other
+ * since, or is being recovered).
+ * `journal_dead`: what that write did is in the warehouse, or superseded there.
+ * `journal_replace`: a dirty object was written again: `old_seq`'s record is worth nothing once
+ * `new_seq`'s is durable, and not before: until then its segment stays.
+ * A segment whose records are all dead, and all older segments too, is deleted. */
 void journal_live(struct journal *journal, uint64_t seq);
 void journal_dead(struct journal *journal, uint64_t seq);
+void journal_replace(struct journal *journal, uint64_t old_seq, uint64_t new_seq);
 /* For compaction: the range of the oldest segment that is not the current one; false: there is
- * none. The owner then appends the live objects of that range again (new seqs), or has them dumped.
- */
+ * none. The owner then appends the live objects of that range again (new seqs, journal_replace), or
+ * has them dumped. */
 bool journal_oldest(
     const struct journal *journal, uint64_t *first_seq, uint64_t *last_seq, uint64_t *live);
+/* Of all segments, those to be appended yet included. */
 uint64_t journal_bytes(const struct journal *journal);
 
 void journal_metrics_register(struct metrics_registry *registry, const struct journal *journal);
-/* Refreshes the gauges. */
+/* Refreshes the gauges. `now_ms`: uv_now of the loop. */
 void journal_refresh(struct journal *journal, uint64_t now_ms);
 
-/* Appends and syncs what is pending, stops the thread, frees; `closed` is called on the loop. When
- * no record is live, the segments are deleted: a clean stop leaves an empty journal. */
+/* Appends and syncs what is pending (once: what fails now is lost, told and logged), stops the
+ * thread, frees; `closed` is called on the loop with the context of the events, after the last
+ * on_written. When no record is live, the segments are deleted: a clean stop leaves an empty
+ * journal. No journal_append after it. */
 void journal_close(struct journal *journal, void (*closed)(void *context));
 
 #endif

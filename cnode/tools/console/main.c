@@ -1,4 +1,5 @@
 /* brain-console: talks to a node, interactively or with one command on the command line. */
+#include <errno.h>
 #include <getopt.h>
 #include <langinfo.h>
 #include <locale.h>
@@ -131,8 +132,10 @@ int main(int argc, char **argv)
     }
     int status = run(&console, argv + optind);
     client_release(&console.client);
+    errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "brain-console: the output could not be written\n");
+        if (errno != EPIPE) /* `brain-console get x | head` is no mistake */
+            fprintf(stderr, "brain-console: the output could not be written\n");
         status = 1;
     }
     return status;

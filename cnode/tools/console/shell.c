@@ -135,7 +135,7 @@ static int run_edited(struct console *console)
     while (result != CONSOLE_QUIT) {
         int count = 0;
         client_rest(&console->client); /* a person thinks for longer than a peer waits for a tick */
-        receiver_interrupted = 0;
+        receiver_interrupted = 0;      /* the last Ctrl-C has been heeded */
         const char *line = el_gets(editor, &count);
         if (line == NULL || count <= 0) {
             fputc('\n', stdout);
@@ -146,6 +146,7 @@ static int run_edited(struct console *console)
         }
         if (line[strspn(line, " \t\r\n")] != '\0' && count <= HISTORY_LINE_LIMIT)
             history(past, &event, H_ENTER, line);
+        receiver_interrupted = 0; /* Ctrl-C before the line was not meant for its answer */
         result = console_execute(console, line);
     }
     if (path[0] != '\0')
