@@ -3,46 +3,49 @@
 
 #include <assert.h>
 
-static uint16_t tick_of(const struct store *store, uint64_t now_ms)
+/* Stamps wrap after 65536 ticks, at least 8 times key_ttl. An item that nobody looked at for so
+ * long (it was busy) only seems to have been used more lately than it was. */
+uint32_t store_idle_ticks(const struct store *store, const struct item *item, uint64_t now_ms)
 {
-    return (uint16_t)(now_ms / store->idle.granularity_ms);
+    uint16_t now_tick = (uint16_t)(now_ms / store->idle_clean.granularity_ms);
+    return (uint16_t)(now_tick - item->accessed);
 }
 
-/* Stamps wrap after 512 times key_ttl. An item that nobody looked at for so long (it was busy)
- * only seems to have been used more lately than it was. */
-static uint16_t idle_ticks(const struct store *store, const struct item *item, uint64_t now_ms)
-{
-    return (uint16_t)(tick_of(store, now_ms) - item->accessed);
-}
-
-static uint32_t idle_limit(const struct store *store, const struct item *item)
+uint32_t store_idle_limit(const struct store *store, const struct item *item)
 {
     return item->flags & ITEM_DIRTY ? store->ttl_ticks : 2 * store->ttl_ticks;
+}
+
+/* When it will have been dirty for max_dirty_ms. The group's start is a little before its entry. */
+static uint64_t overdue_at_ms(const struct store *store, const struct item *item)
+{
+    uint64_t bound_ms = store->options.max_dirty_ms;
+    if (bound_ms == 0 || !(item->flags & ITEM_DIRTY))
+        return UINT64_MAX;
+    return store->ages.start_ms[item->age] + bound_ms;
+}
+
+bool store_is_overdue(const struct store *store, const struct item *item, uint64_t now_ms)
+{
+    return overdue_at_ms(store, item) <= now_ms;
 }
 
 void store_rest(struct store *store, struct item *item, uint64_t now_ms)
 {
     assert(!(item->flags & ITEM_BUSY));
+    list_remove(&item->idle);
     if (store->draining && item->flags & ITEM_DIRTY) {
         list_append(&store->cold, &item->idle);
         return;
     }
-    uint32_t limit = idle_limit(store, item), idle = idle_ticks(store, item, now_ms);
-    uint64_t due_tick = now_ms / store->idle.granularity_ms + (limit > idle ? limit - idle : 0);
-    wheel_insert(&store->idle, &item->idle, due_tick * store->idle.granularity_ms);
+    struct wheel *wheel = item->flags & ITEM_DIRTY ? &store->idle_dirty : &store->idle_clean;
+    uint32_t limit = store_idle_limit(store, item), idle = store_idle_ticks(store, item, now_ms);
+    uint64_t due_tick = now_ms / wheel->granularity_ms + (limit > idle ? limit - idle : 0);
+    uint64_t due_ms = due_tick * wheel->granularity_ms, bound_ms = overdue_at_ms(store, item);
+    wheel_insert(wheel, &item->idle, due_ms < bound_ms ? due_ms : bound_ms);
 }
 
 /* ---- retries --------------------------------------------------------------------------------- */
-
-static uint64_t next_random(struct store *store)
-{
-    uint64_t x = store->random; /* xorshift64*: Marsaglia, "Xorshift RNGs"; Vigna */
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    store->random = x;
-    return x * 0x2545F4914F6CDD1DU;
-}
 
 /* Twice as long after each failure, and of that a random part between a half and all, so that what
  * failed together does not come back together. A drain does not double: it wants to know soon. */
@@ -55,7 +58,7 @@ void store_back_off(struct store *store, struct object *object, uint64_t now_ms)
                                                                : store->options.retry_max_ms;
     if (object->failures < UINT8_MAX)
         object->failures++;
-    delay_ms -= next_random(store) % (delay_ms / 2 + 1);
+    delay_ms -= store_random(store) % (delay_ms / 2 + 1);
     object->stage = OBJECT_LISTED;
     object->retry_at_ms = now_ms + delay_ms;
     list_remove(&object->link);
@@ -77,47 +80,40 @@ static void advance_retries(struct store *store, uint64_t now_ms, uint32_t *budg
 
 /* ---- waiters --------------------------------------------------------------------------------- */
 
-/* Reads behind others were waiting for their turn only. */
-static void answer_captured(struct store *store, struct object *object)
-{
-    while (object->reads.first && object->reads.first->kind != WAITER_LOAD) {
-        struct store_waiter *waiter = waiters_pop(&store->deadlines, &object->reads);
-        bool found = waiter->kind == WAITER_VALUE;
-        store_answer(
-            store, waiter, found ? STORE_FOUND : STORE_ABSENT, found ? &waiter->captured : NULL);
-    }
-}
-
 static void advance_waiters(struct store *store, uint64_t now_ms, uint32_t *budget)
 {
     struct store_waiter *waiter;
     while (*budget > 0 && (waiter = store->deadlines.oldest) != NULL &&
            waiter->deadline_ms <= now_ms) {
         struct object *object = waiter->object;
-        bool read = waiter->kind != WAITER_PERSIST;
-        struct store_waiter *first =
-            waiters_pop(&store->deadlines, read ? &object->reads : &object->persists);
+        struct waiter_line *line = waiters_line(&store->records, waiter);
+        struct store_waiter *first = waiters_pop(&store->deadlines, line);
         assert(first == waiter);
         (void)first;
         --*budget;
         store->metrics.timeouts++;
-        object->pins++;
+        if (object)
+            object->pins++;
         store_answer(store, waiter, BRAIN_ETIMEOUT, NULL);
-        if (read)
-            answer_captured(store, object);
-        object_unpin(store, object, now_ms);
+        if (object) {
+            store_release_reads(store, object); /* those that only waited for this one */
+            object_unpin(store, object, now_ms);
+        }
     }
 }
 
 /* ---- idling ---------------------------------------------------------------------------------- */
 
-static void advance_idle(struct store *store, uint64_t now_ms, uint32_t *budget)
+static void advance_idle(
+    struct store *store, struct wheel *wheel, uint64_t now_ms, uint32_t *budget)
 {
     struct link *link;
-    while (*budget > 0 && (link = wheel_take(&store->idle, now_ms)) != NULL) {
+    while (*budget > 0 && (link = wheel_take(wheel, now_ms)) != NULL) {
         struct item *item = list_entry(link, struct item, idle);
         --*budget;
-        if (idle_ticks(store, item, now_ms) < idle_limit(store, item)) {
+        if (store_is_overdue(store, item, now_ms)) {
+            list_append(&store->cold, &item->idle);
+        } else if (store_idle_ticks(store, item, now_ms) < store_idle_limit(store, item)) {
             store_rest(store, item, now_ms); /* was used meanwhile */
         } else if (item->flags & ITEM_DIRTY) {
             list_append(&store->cold, &item->idle);
@@ -150,8 +146,9 @@ static void advance_drain(struct store *store, uint32_t *budget)
 
 void store_drain(struct store *store, uint64_t now_ms)
 {
-    (void)now_ms;
+    store->now_ms = now_ms;
     if (!store->draining) {
+        store->breaker_probe_at_ms = now_ms;
         store->draining = true;
         store->table.keep_buckets = true;
         /* Whatever failed before gets one try now. */
@@ -169,12 +166,17 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 
 uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
 {
+    store->now_ms = now_ms;
     uint32_t left = budget > 0 ? budget : 1;
     advance_waiters(store, now_ms, &left);
+    if (store->breaker_open)
+        breaker_shelve(store, &left);
     advance_retries(store, now_ms, &left);
     if (store->draining)
         advance_drain(store, &left);
-    advance_idle(store, now_ms, &left);
+    advance_idle(store, &store->idle_dirty, now_ms, &left);
+    advance_idle(store, &store->idle_clean, now_ms, &left);
+    store_make_room(store, 0, left);
     store_pump(store);
     if (left == 0)
         return 0;
@@ -182,7 +184,11 @@ uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
     /* What comes into being after this call is due no sooner than one of these times. */
     uint64_t next_ms = at_most(store->options.key_ttl_ms, store->options.retry_min_ms / 2);
     next_ms = at_most(next_ms, store->options.wait_timeout_ms);
-    next_ms = at_most(next_ms, wheel_next_ms(&store->idle, now_ms));
+    if (store->options.max_dirty_ms > 0)
+        next_ms = at_most(next_ms, store->options.max_dirty_ms);
+    next_ms = at_most(next_ms, breaker_next_ms(store));
+    next_ms = at_most(next_ms, wheel_next_ms(&store->idle_dirty, now_ms));
+    next_ms = at_most(next_ms, wheel_next_ms(&store->idle_clean, now_ms));
     next_ms = at_most(next_ms, wheel_next_ms(&store->backoff, now_ms));
     if (store->deadlines.oldest && store->deadlines.oldest->deadline_ms > now_ms)
         next_ms = at_most(next_ms, store->deadlines.oldest->deadline_ms - now_ms);

@@ -23,9 +23,14 @@ static uint8_t *inline_of(const struct item *item)
     return (uint8_t *)item + id_offset(item->flags) + item->id_size;
 }
 
-static struct value hold_or_copy(const struct value *value)
+static bool is_mostly(const struct value *value)
 {
-    if (value->block && value->size >= value->block->size / 4 * 3)
+    return value->block && value->size >= value->block->size / 4 * 3;
+}
+
+struct value item_keep(const struct value *value)
+{
+    if (is_mostly(value))
         return value_hold(*value);
     return value_copy(value_slice(*value));
 }
@@ -51,7 +56,7 @@ struct item *item_create(struct slice id, const struct value *value, bool has_st
     if (value_size > 0)
         memcpy(inline_of(item), value->data, value_size);
     if (flags & ITEM_EXTERNAL) {
-        struct value kept = hold_or_copy(value);
+        struct value kept = item_keep(value);
         if (!kept.block) {
             heap_release(item);
             return NULL;
@@ -68,26 +73,51 @@ void item_release(struct item *item)
     heap_release(item);
 }
 
-bool item_overwrite(struct item *item, const struct value *value, bool has_stored)
+bool item_takes(const struct item *item, const struct value *value, bool has_stored)
 {
     unsigned shape = shape_of(value, has_stored);
-    size_t size = value ? value->size : 0;
-    if (shape != (item->flags & (ITEM_HAS_STORED | ITEM_EXTERNAL)))
-        return false;
-    if (shape & ITEM_EXTERNAL) {
-        struct value kept = hold_or_copy(value);
-        if (!kept.block)
-            return false;
+    return shape == (item->flags & (ITEM_HAS_STORED | ITEM_EXTERNAL)) &&
+           (shape & ITEM_EXTERNAL || (value ? value->size : 0) == item->value_size);
+}
+
+void item_overwrite(struct item *item, const struct value *value)
+{
+    if (item->flags & ITEM_EXTERNAL) {
         value_drop(external_of(item));
-        *external_of(item) = kept;
-        return true;
+        *external_of(item) = *value;
+    } else if (item->value_size > 0) {
+        /* The caller may store what it has just read from here. */
+        memmove(inline_of(item), value->data, item->value_size);
     }
-    if (size != item->value_size)
-        return false;
-    /* The caller may store what it has just read from here. */
-    if (size > 0)
-        memmove(inline_of(item), value->data, size);
-    return true;
+}
+
+size_t memory_of(size_t size)
+{
+    enum { MAPPED_FROM = 128 * 1024, PAGE = 4096, HEADER = 8, UNIT = 16, SMALLEST = 32 };
+    if (size >= MAPPED_FROM)
+        return (size + 2 * HEADER + PAGE - 1) / PAGE * PAGE;
+    size_t rounded = (size + HEADER + UNIT - 1) / UNIT * UNIT;
+    return rounded < SMALLEST ? SMALLEST : rounded;
+}
+
+static size_t block_memory(size_t size)
+{
+    return memory_of(sizeof(struct block) + size);
+}
+
+size_t item_memory(const struct item *item)
+{
+    size_t size = memory_of(id_offset(item->flags) + item->id_size + item->value_size);
+    return item->flags & ITEM_EXTERNAL ? size + block_memory(external_of(item)->block->size) : size;
+}
+
+size_t item_memory_for(size_t id_size, const struct value *value, bool has_stored)
+{
+    unsigned flags = shape_of(value, has_stored);
+    if (!(flags & ITEM_EXTERNAL))
+        return memory_of(id_offset(flags) + id_size + (value ? value->size : 0));
+    return memory_of(id_offset(flags) + id_size) +
+           block_memory(is_mostly(value) ? value->block->size : value->size);
 }
 
 struct slice item_id(const struct item *item)

@@ -31,6 +31,7 @@ enum item_flags {
     ITEM_HAS_STORED = 16,   /* room for the stored version */
     ITEM_STORED_KNOWN = 32, /* and it is there */
     ITEM_EXTERNAL = 64,     /* struct value */
+    ITEM_UNWRITTEN = 128,   /* reads wait until the journal has this version, if it has not yet */
 };
 
 struct item {
@@ -53,8 +54,18 @@ _Static_assert(sizeof(struct item) == 32, "the header of every object in RAM");
 struct item *item_create(struct slice id, const struct value *value, bool has_stored);
 /* Frees; references to versions are the caller's to drop before. */
 void item_release(struct item *item);
-/* Writes `value` over the item's when it takes exactly the same room. */
-bool item_overwrite(struct item *item, const struct value *value, bool has_stored);
+/* Does `value` take exactly the room of the item's own? Then item_overwrite puts it there. */
+bool item_takes(const struct item *item, const struct value *value, bool has_stored);
+/* What ITEM_EXTERNAL keeps of `value`: held or copied; without block: no memory. */
+struct value item_keep(const struct value *value);
+/* `value` of an item with ITEM_EXTERNAL: made by item_keep, and taken over. */
+void item_overwrite(struct item *item, const struct value *value);
+/* Bytes of RAM, as the allocator rounds them: of the item with its value; of one to be made; of any
+ * allocation. An estimate that reads no allocator's header: exact for glibc but for the few large
+ * blocks it recycles instead of mapping. */
+size_t item_memory(const struct item *item);
+size_t item_memory_for(size_t id_size, const struct value *value, bool has_stored);
+size_t memory_of(size_t size);
 
 struct slice item_id(const struct item *item);
 /* Borrowed: without block when inline. */

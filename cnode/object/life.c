@@ -10,23 +10,46 @@ enum { CONFLICTS_MAX = 3 };
 /* ---- struct object -----------------------------------------------------------------------------
  */
 
-struct object *object_create(struct store *store, struct item *item)
+struct object *object_allocate(struct store *store)
 {
     struct object *object = heap_allocate_zeroed(sizeof(*object));
     if (!object)
         return NULL;
-    object->item = item;
     list_init(&object->link);
+    list_init(&object->unwritten);
+    store->object_memory += memory_of(sizeof(*object));
+    return object;
+}
+
+void object_attach(struct store *store, struct object *object, struct item *item)
+{
+    object->item = item;
     if (item->flags & ITEM_STORED_KNOWN) {
         object->stored = epochs_unpack(&store->epochs, *item_stored(item));
         object->stored_known = true;
         epochs_drop(&store->epochs, *item_stored(item));
         item->flags &= (uint8_t)~ITEM_STORED_KNOWN;
+    } else if (!(item->flags & (ITEM_DIRTY | ITEM_UNKNOWN))) {
+        object->stored = epochs_unpack(&store->epochs, item->version);
+        object->stored_known = true;
     }
     list_remove(&item->idle);
     item->object = object;
     item->flags |= ITEM_BUSY;
+}
+
+struct object *object_create(struct store *store, struct item *item)
+{
+    struct object *object = object_allocate(store);
+    if (object)
+        object_attach(store, object, item);
     return object;
+}
+
+void object_free(struct store *store, struct object *object)
+{
+    store->object_memory -= memory_of(sizeof(*object));
+    heap_release(object);
 }
 
 /* Back to an item alone. */
@@ -35,6 +58,7 @@ static struct item *object_dissolve(struct store *store, struct object *object)
     struct item *item = object->item;
     assert(!object->reads.first && !object->persists.first && object->pins == 0);
     list_remove(&object->link);
+    list_remove(&object->unwritten);
     item->flags &= (uint8_t)~ITEM_BUSY;
     list_init(&item->idle);
     /* Without memory, or room, what the warehouse holds is forgotten: the next dump then finds out
@@ -42,8 +66,20 @@ static struct item *object_dissolve(struct store *store, struct object *object)
     if (item->flags & ITEM_DIRTY && item->flags & ITEM_HAS_STORED && object->stored_known &&
         epochs_hold(&store->epochs, object->stored, item_stored(item)) == 0)
         item->flags |= ITEM_STORED_KNOWN;
-    heap_release(object);
+    object_free(store, object);
     return item;
+}
+
+/* Reads wait for an acknowledgement: the object stays until they have it. They may go on coming, so
+ * a dump that is overdue does not wait for their end. */
+static void hold(struct store *store, struct object *object, uint64_t now_ms)
+{
+    struct item *item = object->item;
+    if (!(item->flags & ITEM_DIRTY) || store->breaker_open ||
+        !(store->draining || store_is_overdue(store, item, now_ms)))
+        return;
+    object->stage = OBJECT_LISTED;
+    list_append(&store->retries, &object->link);
 }
 
 void object_settle(struct store *store, struct object *object, uint64_t now_ms)
@@ -51,13 +87,22 @@ void object_settle(struct store *store, struct object *object, uint64_t now_ms)
     struct item *item = object->item;
     if (object->stage != OBJECT_RESTING || object->pins > 0)
         return;
+    list_remove(&object->link);
+    if (item->flags & ITEM_DIRTY && (object->soon || object->persists.first)) {
+        object_hurry(store, object);
+        return;
+    }
+    if (object->reads.first) {
+        hold(store, object, now_ms);
+        return;
+    }
     if (item->flags & ITEM_DIRTY) {
-        if (object->soon || object->persists.first) {
-            object_hurry(store, object);
-            return;
-        }
+        bool tried = object->failures > 0;
         item = object_dissolve(store, object);
-        store_rest(store, item, now_ms);
+        if (tried && store->breaker_open)
+            list_append(&store->cold, &item->idle); /* its time had come, however lately used */
+        else
+            store_rest(store, item, now_ms);
         return;
     }
     bool leave = object->leave;
@@ -79,7 +124,7 @@ void object_unpin(struct store *store, struct object *object, uint64_t now_ms)
     if (object->item)
         object_settle(store, object, now_ms);
     else
-        heap_release(object); /* given up meanwhile */
+        object_free(store, object); /* given up meanwhile */
 }
 
 void object_hurry(struct store *store, struct object *object)
@@ -90,17 +135,6 @@ void object_hurry(struct store *store, struct object *object)
     object->retry_at_ms = 0;
     list_remove(&object->link);
     list_append(&store->urgent, &object->link);
-}
-
-/* Every version given from now on is above `seen`. */
-static void raise_above(struct store *store, struct version seen)
-{
-    if (version_compare(seen, store->latest) <= 0)
-        return;
-    if (seen.counter < UINT64_MAX)
-        store->latest = (struct version){seen.view, seen.counter + 1, store->latest.seq};
-    else if (seen.view < UINT64_MAX)
-        store->latest = (struct version){seen.view + 1, 0, store->latest.seq};
 }
 
 /* ---- loads ----------------------------------------------------------------------------------- */
@@ -122,41 +156,38 @@ static int fill(
     item->object = object;
     object->item = item;
     table_replace(&store->table, table_hash(&store->table, item_id(item)), empty, item);
+    store_uncount(store, empty);
     item_release(empty);
     store_count(store, item);
     return 0;
 }
 
-static void answer_reads(
+static void answer_loads(
     struct store *store, struct object *object, int status, const struct value *value)
 {
-    struct store_waiter *waiter;
-    while ((waiter = waiters_pop(&store->deadlines, &object->reads)) != NULL) {
-        if (waiter->kind == WAITER_VALUE)
-            store_answer(store, waiter, STORE_FOUND, &waiter->captured);
-        else if (waiter->kind == WAITER_ABSENT)
-            store_answer(store, waiter, STORE_ABSENT, NULL);
-        else
-            store_answer(store, waiter, status, status == STORE_FOUND ? value : NULL);
-    }
+    while (object->reads.first && object->reads.first->kind == WAITER_LOAD)
+        store_answer(store, waiters_pop(&store->deadlines, &object->reads), status,
+            status == STORE_FOUND ? value : NULL);
+    store_release_reads(store, object);
 }
 
 void store_loaded(struct store *store, struct object *object, int status,
     const struct version *version, const struct value *value, uint64_t now_ms)
 {
     assert(object->stage == OBJECT_LOADING && (status != 0 || value));
+    store->now_ms = now_ms;
     object->stage = OBJECT_RESTING;
     object->pins++;
     store->metrics.loading--;
     if (status == 0 || status == STORE_ABSENT) {
         struct version stored = version ? *version : (struct version){0, 0, 0};
         bool overwritten = !(object->item->flags & ITEM_UNKNOWN);
-        raise_above(store, stored);
+        store_raise_above(store, stored);
         object->stored = stored;
         object->stored_known = true;
         if (overwritten) {
-            /* The write wins, so it must be the later version. Without memory for that, the dump's
-             * conflict will say so again. */
+            /* The write wins, so it must be the later version. Without memory or journal for that,
+             * the dump's conflict will say so again. */
             struct version own = epochs_unpack(&store->epochs, object->item->version);
             object->stored_known =
                 version_compare(own, stored) > 0 || store_renew_version(store, object->item) == 0;
@@ -170,8 +201,9 @@ void store_loaded(struct store *store, struct object *object, int status,
         store->metrics.loads_absent++;
     else
         store->metrics.loads_failed++;
-    answer_reads(store, object, status == 0 ? STORE_FOUND : status, value);
+    answer_loads(store, object, status == 0 ? STORE_FOUND : status, value);
     object_unpin(store, object, now_ms);
+    store_make_room(store, 0, store_looks_for(status == 0 ? value->size : 0));
     store_pump(store);
 }
 
@@ -212,16 +244,16 @@ static void start_dump(struct store *store, struct object *object)
 /* The next object to dump, still in its list; NULL: none, or no memory. */
 static struct object *next_dump(struct store *store)
 {
+    if (!breaker_allows(store))
+        return NULL;
     struct link *link = list_first(&store->urgent);
     if (!link)
         link = list_first(&store->retries);
     if (link)
         return list_entry(link, struct object, link);
     link = list_first(&store->cold);
-    if (!link)
-        return NULL;
-    struct item *item = list_entry(link, struct item, idle);
-    if (!may_start(store, item_value_size(item)))
+    struct item *item = link ? list_entry(link, struct item, idle) : store_dirty_victim(store);
+    if (!item || !may_start(store, item_value_size(item)))
         return NULL;
     struct object *object = object_create(store, item);
     if (!object)
@@ -243,16 +275,6 @@ void store_pump(struct store *store)
     store->pumping = false;
 }
 
-void store_answer_persists(struct store *store, struct object *object, bool all, int status)
-{
-    /* Those that stand there now: an answer may bring new ones. */
-    for (size_t left = object->persists.count; left > 0; left--) {
-        if (!all && object->persists.first->state != WAITER_THIS_DUMP)
-            break;
-        store_answer(store, waiters_pop(&store->deadlines, &object->persists), status, NULL);
-    }
-}
-
 static void confirm(struct store *store, struct object *object)
 {
     struct item *item = object->item;
@@ -260,6 +282,8 @@ static void confirm(struct store *store, struct object *object)
     object->stored_known = true;
     object->failures = 0;
     object->conflicts = 0;
+    breaker_succeeded(store);
+    store_forget_guard(object, object->dumped.seq);
     ages_leave(&store->ages, item->age);
     if (object->rewritten) {
         item->age = object->later_age;
@@ -268,6 +292,8 @@ static void confirm(struct store *store, struct object *object)
         store_uncount(store, item);
         item->flags &= (uint8_t)~ITEM_DIRTY;
         store_count(store, item);
+        object->guarded = false;
+        store_bury_record(store, item_seq(store, item));
     }
     store->metrics.dumps_done++;
     store_answer_persists(store, object, false, STORE_DONE);
@@ -286,12 +312,39 @@ static void fail(struct store *store, struct object *object, int status, uint64_
     forget_dump(store, object);
     store->metrics.dumps_failed++;
     object->conflicts = 0;
-    store_back_off(store, object, now_ms);
+    object->guarded = false;
+    store_forget_guard(object, UINT64_MAX);
+    if (!breaker_failed(store)) {
+        store_back_off(store, object, now_ms);
+        store_answer_persists(store, object, true, status);
+        return;
+    }
+    object->soon = false;
+    if (object->failures < UINT8_MAX)
+        object->failures++;
     store_answer_persists(store, object, true, status);
+    breaker_tell(store, status);
+}
+
+/* What the warehouse holds wins: ours leaves RAM, before anybody hears of it, so that whoever then
+ * reads, reads the newer one. Reads that had begun before get what they saw. The object has no item
+ * after that, and goes when it is unpinned. */
+static void leave_to(struct store *store, struct object *object, int status)
+{
+    struct item *item = object->item;
+    store_forget_guard(object, UINT64_MAX);
+    store_bury_record(store, item_seq(store, item));
+    item->flags &= (uint8_t)~ITEM_BUSY;
+    list_init(&item->idle);
+    store_remove(store, item);
+    object->item = NULL;
+    store_answer_persists(store, object, true, status);
+    for (struct store_waiter *read = object->reads.first; read; read = read->next)
+        read->state = 0; /* the record was of no use */
 }
 
 /* Somebody else replaced what we had read. Theirs is newer: ours must not overwrite it, and must
- * not be lost silently either. The object has no item after that, and goes when it is unpinned. */
+ * not be lost silently either. */
 static void give_up(struct store *store, struct object *object)
 {
     struct item *item = object->item;
@@ -300,13 +353,7 @@ static void give_up(struct store *store, struct object *object)
     store->metrics.dumps_late++;
     store->events.set_aside(store->events.context, item_id(item),
         epochs_unpack(&store->epochs, item->version), item->flags & ITEM_TOMBSTONE ? NULL : &value);
-    /* Out of RAM before anybody hears of it: whoever then reads, reads the newer one. */
-    item = object->item;
-    item->flags &= (uint8_t)~ITEM_BUSY;
-    list_init(&item->idle);
-    store_remove(store, item);
-    object->item = NULL;
-    store_answer_persists(store, object, true, BRAIN_ECONFLICT);
+    leave_to(store, object, BRAIN_ECONFLICT);
 }
 
 /* The warehouse holds something else than expected. */
@@ -314,9 +361,11 @@ static void conflict(
     struct store *store, struct object *object, struct version stored, uint64_t now_ms)
 {
     int order = version_compare(stored, object->dumped);
-    /* Our own earlier attempt, whose answer was lost. Where there was none, a process before us had
-     * raised its epoch to just where ours is. */
-    if (order == 0 && (object->repeated || object->stored_known)) {
+    bool restored = object->dumped.seq <= store->restored_seq;
+    breaker_succeeded(store);
+    /* Our own earlier attempt, whose answer was lost, with us or with the process before us. Where
+     * there was none, a process before us had raised its epoch to just where ours is. */
+    if (order == 0 && (object->repeated || object->stored_known || restored)) {
         confirm(store, object);
         return;
     }
@@ -326,8 +375,15 @@ static void conflict(
         give_up(store, object);
         return;
     }
+    /* What the journal brought back may be older than what it had lost, and the warehouse got. seq
+     * grows with each write of the same data directory: a lower one is not such a later write. */
+    if (order > 0 && restored && !object->rewritten && stored.seq > object->dumped.seq) {
+        store->metrics.restored_late++;
+        leave_to(store, object, STORE_DONE);
+        return;
+    }
     forget_dump(store, object);
-    raise_above(store, stored);
+    store_raise_above(store, stored);
     if (++object->conflicts > CONFLICTS_MAX ||
         (order >= 0 && store_renew_version(store, object->item) != 0)) {
         fail(store, object, BRAIN_EWAREHOUSE, now_ms);
@@ -342,6 +398,7 @@ void store_dumped(struct store *store, struct object *object, int status,
     const struct version *stored, uint64_t now_ms)
 {
     assert(object->stage == OBJECT_DUMPING);
+    store->now_ms = now_ms;
     object->stage = OBJECT_RESTING;
     object->pins++;
     store->metrics.persisting--;
@@ -352,6 +409,8 @@ void store_dumped(struct store *store, struct object *object, int status,
         conflict(store, object, *stored, now_ms);
     else
         fail(store, object, status == BRAIN_ECONFLICT ? BRAIN_EWAREHOUSE : status, now_ms);
+    store_release_reads(store, object);
     object_unpin(store, object, now_ms);
+    store_make_room(store, 0, store_looks_for(0));
     store_pump(store);
 }

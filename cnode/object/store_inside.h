@@ -1,21 +1,31 @@
 /* store_inside: what the files of this room share.
  *
- *   store.c   the requests: get, set, delete, persist
- *   life.c    loads, dumps and their results; when an item comes to rest
- *   idle.c    what time brings: idle steps, retries, expired waiters, drain
+ *   store.c    making and freeing, metrics, get, persist
+ *   write.c    set, delete, restore, rewrite: a new version of an object
+ *   acks.c     who waits for an acknowledgement, and when it is reached
+ *   life.c     loads, dumps and their results; when an item comes to rest
+ *   breaker.c  pausing the dumps while the warehouse fails
+ *   memory.c   what RAM is taken, and who leaves first
+ *   idle.c     what time brings: idle steps, retries, expired waiters, drain
  *
  * An item is in one of these places, and its flags say which:
  *
- *   idle wheel     at rest; looked at when it may have been idle for long enough
+ *   idle wheels    at rest; looked at when it may have been idle for long enough: `idle_dirty` or
+ *                  `idle_clean`, so that the nearest tick of each holds the coldest of its kind
  *   `cold`         dirty and idle (or draining): dumped when it is its turn
  *   ITEM_BUSY      it has a struct object, which is
  *       LOADING    waiting for store_loaded
  *       LISTED     waiting for its dump to begin: in `urgent`, `retries` or `backoff`
  *       DUMPING    waiting for store_dumped
- *       RESTING    only while an event is being handled; object_settle decides what is next
+ *       RESTING    while an event is being handled (object_settle decides what is next), or as long
+ *                  as reads wait for an acknowledgement
  *
  * Events may call back into the store. So whatever is told to the outside is told last, or with the
- * object pinned; a pinned object is neither freed nor moved on. */
+ * object pinned; a pinned object is neither freed nor moved on.
+ *
+ * The journal, where there is one: a dirty item has exactly one live record, and its seq is that of
+ * the item's version. So no item needs memory for it, and each change of a dirty item's version is
+ * recorded before it happens. */
 #ifndef BRAIN_OBJECT_STORE_INSIDE_H
 #define BRAIN_OBJECT_STORE_INSIDE_H
 
@@ -28,8 +38,10 @@ enum object_stage { OBJECT_RESTING, OBJECT_LOADING, OBJECT_LISTED, OBJECT_DUMPIN
 
 /* An item with something under way. */
 struct object {
-    struct item *item; /* NULL: given up, only pinned */
-    struct link link;  /* LISTED */
+    struct item *item;      /* NULL: given up, only pinned */
+    struct link link;       /* LISTED */
+    struct link unwritten;  /* its first read waits for the journal: in store.unwritten */
+    uint64_t unwritten_seq; /* looked at when the journal is there */
     struct waiter_line reads, persists;
     struct version stored; /* what the warehouse holds, as far as known; seq 0 in all: nothing */
     struct version dumped; /* DUMPING: the version under way, and the bytes it takes */
@@ -43,8 +55,9 @@ struct object {
     bool stored_known;
     bool repeated;  /* DUMPING: this version was tried before */
     bool rewritten; /* DUMPING: written since */
-    bool soon;      /* dump as soon as it may begin: somebody said {p, Id} */
-    bool leave;     /* out of RAM once clean: the same, and nothing was written since */
+    bool soon;      /* dump as soon as it may begin: somebody said {p, Id}, or waits for it */
+    bool leave;     /* out of RAM once clean: {p, Id}, and nothing was written since */
+    bool guarded;   /* reads of the item's version wait for its dump: STORE_ACK_WAREHOUSE */
 };
 
 struct store {
@@ -52,22 +65,37 @@ struct store {
     struct store_events events;
     struct store_metrics metrics;
     struct version latest; /* store epoch, and the last seq given */
+    uint64_t restored_seq; /* versions up to this one are of an earlier process */
+    uint64_t settled_seq;  /* nobody waits any more for records up to this one */
+    uint64_t now_ms;       /* of the last call that said it */
     struct epochs epochs;
     struct table table;
     struct ages ages; /* of dirty items: by the first write the warehouse lacks */
     struct waiter_deadlines deadlines;
-    struct wheel idle;    /* items */
-    struct wheel backoff; /* objects */
-    struct link urgent;   /* objects to be dumped, in this order of precedence: */
-    struct link retries;  /* objects */
-    struct link cold;     /* items */
+    struct waiter_line records;          /* writes that wait for the journal, by seq */
+    struct link unwritten;               /* objects, by unwritten_seq */
+    struct wheel idle_dirty, idle_clean; /* items; of the same granularity */
+    struct wheel backoff;                /* objects */
+    struct link urgent;                  /* objects to be dumped, in this order of precedence: */
+    struct link retries;                 /* objects */
+    struct link cold;                    /* items */
     uint64_t dumping_bytes;
+    uint64_t item_memory, object_memory, captured_memory, outside_memory;
+    uint64_t evict_above; /* of memory_limit_bytes; UINT64_MAX: no limit */
     uint64_t random;
-    uint32_t ttl_ticks; /* key_ttl in ticks of the idle wheel */
+    uint32_t ttl_ticks; /* key_ttl in ticks of the idle wheels */
     bool pumping;
     bool draining;
     size_t drain_cursor;
     bool drain_scanned;
+    bool breaker_open;
+    uint32_t breaker_failures; /* of dumps, of whatever object, in a row */
+    uint32_t breaker_probes;   /* failed ones since it opened */
+    uint64_t breaker_probe_at_ms;
+    uint64_t rewrite_first, rewrite_last; /* the range being rewritten; none: 1, 0 */
+    size_t rewrite_cursor;
+    uint32_t rewrite_looked;
+    bool rewrite_refused;
 };
 
 /* store.c */
@@ -75,16 +103,46 @@ void store_touch(struct store *store, struct item *item, uint64_t now_ms);
 /* Adds an item to the metrics, or takes it out: around every change of what they count. */
 void store_count(struct store *store, const struct item *item);
 void store_uncount(struct store *store, const struct item *item);
-/* Gives the item the next version of this store; BRAIN_ENOMEM: it keeps its own. */
-int store_renew_version(struct store *store, struct item *item);
 /* Takes an item that has no struct object (any more) out of RAM. */
 void store_remove(struct store *store, struct item *item);
+uint64_t store_random(struct store *store);
+static inline struct object *object_of(const struct item *item)
+{
+    return item->flags & ITEM_BUSY ? item->object : NULL;
+}
+static inline uint64_t item_seq(const struct store *store, const struct item *item)
+{
+    return epochs_unpack(&store->epochs, item->version).seq;
+}
+
+/* write.c */
+/* Gives the item the next version of this store, in the journal too. An error: it keeps its own. */
+int store_renew_version(struct store *store, struct item *item);
+/* Every version given from now on is above `seen`. */
+void store_raise_above(struct store *store, struct version seen);
+/* The item's record is needed no more. */
+void store_bury_record(struct store *store, uint64_t seq);
+
+/* acks.c */
 void store_answer(
     struct store *store, struct store_waiter *waiter, int status, const struct value *value);
+void store_answer_persists(struct store *store, struct object *object, bool all, int status);
+/* Does a read of this item have to wait? */
+bool store_read_waits(struct store *store, struct item *item);
+/* Queues a read behind what it waits for; it has seen what it sees. STORE_WAIT or BRAIN_ENOMEM. */
+int store_queue_read(
+    struct store *store, struct item *item, uint64_t now_ms, struct store_waiter *waiter);
+/* Answers the reads that wait for nothing any more and for nobody before them. Pin the object. */
+void store_release_reads(struct store *store, struct object *object);
+/* Reads of versions up to `seq` wait for a dump no longer. */
+void store_forget_guard(struct object *object, uint64_t seq);
 
 /* life.c */
 /* NULL: no memory. The item leaves the list it is in. */
 struct object *object_create(struct store *store, struct item *item);
+struct object *object_allocate(struct store *store);
+void object_attach(struct store *store, struct object *object, struct item *item);
+void object_free(struct store *store, struct object *object);
 /* Nothing is under way (stage RESTING): starts what is next, or lets the item rest or go. */
 void object_settle(struct store *store, struct object *object, uint64_t now_ms);
 /* Undoes one `pins++`, then settles; the object may be gone after that. */
@@ -93,11 +151,37 @@ void object_unpin(struct store *store, struct object *object, uint64_t now_ms);
 void object_hurry(struct store *store, struct object *object);
 /* Starts as many dumps as may be under way at once. */
 void store_pump(struct store *store);
-void store_answer_persists(struct store *store, struct object *object, bool all, int status);
+
+/* breaker.c */
+bool breaker_allows(const struct store *store);
+/* The warehouse answered a dump, whatever it said. */
+void breaker_succeeded(struct store *store);
+/* It did not. True: the dump is not to be retried by itself, all dumps pause. */
+bool breaker_failed(struct store *store);
+/* Tells all that wait for a dump in line that there will be none for now. */
+void breaker_tell(struct store *store, int status);
+/* While it is open: objects that wait for a retry go back to being plain dirty items. */
+void breaker_shelve(struct store *store, uint32_t *budget);
+/* Until the next probe; UINT64_MAX: none is waited for. */
+uint64_t breaker_next_ms(const struct store *store);
+
+/* memory.c */
+uint64_t store_memory(const struct store *store);
+/* Drops the coldest clean items until `growth` more bytes fit; looks at `looks` items at most.
+ * False: they would go above the limit. */
+bool store_make_room(struct store *store, uint64_t growth, uint32_t looks);
+/* How many items may be looked at to make room for so many bytes. */
+uint32_t store_looks_for(uint64_t bytes);
+/* The coldest dirty item, when it must be dumped so that it can leave; else NULL. */
+struct item *store_dirty_victim(struct store *store);
 
 /* idle.c */
-/* Lets an item without object rest: in the idle wheel, or `cold` when draining. */
+/* Lets an item without object rest: in an idle wheel, or `cold` when draining. */
 void store_rest(struct store *store, struct item *item, uint64_t now_ms);
 void store_back_off(struct store *store, struct object *object, uint64_t now_ms);
+/* Has it been dirty for longer than max_dirty_ms? */
+bool store_is_overdue(const struct store *store, const struct item *item, uint64_t now_ms);
+uint32_t store_idle_ticks(const struct store *store, const struct item *item, uint64_t now_ms);
+uint32_t store_idle_limit(const struct store *store, const struct item *item);
 
 #endif

@@ -39,6 +39,7 @@ struct table_bucket {
     uint64_t slots[BUCKET_SLOTS]; /* 0: free */
     struct table_bucket *overflow;
 };
+enum { SEGMENT_MEMORY = SEGMENT_BUCKETS * sizeof(struct table_bucket) + CACHE_LINE - 1 };
 _Static_assert(sizeof(struct table_bucket) == CACHE_LINE, "one bucket, one cache line");
 
 static const uint64_t POINTER_BITS = (UINT64_C(1) << 48) - 1;
@@ -68,6 +69,20 @@ static struct table_bucket *bucket_of(const struct table *table, uint64_t hash)
     return bucket_at(table, index);
 }
 
+static struct table_bucket *add_overflow(struct table *table)
+{
+    struct table_bucket *bucket = heap_allocate_zeroed(sizeof(*bucket));
+    if (bucket)
+        table->memory += memory_of(sizeof(*bucket));
+    return bucket;
+}
+
+static void release_overflow(struct table *table, struct table_bucket *bucket)
+{
+    heap_release(bucket);
+    table->memory -= memory_of(sizeof(*bucket));
+}
+
 static int add_segment(struct table *table)
 {
     if (table->segments_used == table->segments_capacity) {
@@ -75,13 +90,15 @@ static int add_segment(struct table *table)
         struct table_segment *segments = heap_resize(table->segments, capacity * sizeof(*segments));
         if (!segments)
             return BRAIN_ENOMEM;
+        table->memory += memory_of(capacity * sizeof(*segments)) -
+                         memory_of(table->segments_capacity * sizeof(*segments));
         table->segments = segments;
         table->segments_capacity = capacity;
     }
-    void *memory =
-        heap_allocate_zeroed(SEGMENT_BUCKETS * sizeof(struct table_bucket) + CACHE_LINE - 1);
+    void *memory = heap_allocate_zeroed(SEGMENT_MEMORY);
     if (!memory)
         return BRAIN_ENOMEM;
+    table->memory += memory_of(SEGMENT_MEMORY);
     size_t skip = -(uintptr_t)memory % CACHE_LINE;
     table->segments[table->segments_used++] =
         (struct table_segment){memory, (struct table_bucket *)(void *)((char *)memory + skip)};
@@ -200,7 +217,7 @@ static void split(struct table *table)
     }
     while (spare) {
         struct table_bucket *next = spare->overflow;
-        heap_release(spare);
+        release_overflow(table, spare);
         spare = next;
     }
 }
@@ -221,7 +238,7 @@ static void merge(struct table *table)
         end = bucket;
     }
     if (room < needed) {
-        end->overflow = heap_allocate_zeroed(sizeof(*end));
+        end->overflow = add_overflow(table);
         if (!end->overflow)
             return; /* another time */
         end = end->overflow;
@@ -238,8 +255,10 @@ static void merge(struct table *table)
         table->mask >>= 1;
     /* A segment is given back when the one before it is half empty too: no flutter at the edge. */
     while (table->buckets + SEGMENT_BUCKETS / 2 <=
-           (table->segments_used - 1) * (size_t)SEGMENT_BUCKETS)
+           (table->segments_used - 1) * (size_t)SEGMENT_BUCKETS) {
         heap_release(table->segments[--table->segments_used].memory);
+        table->memory -= memory_of(SEGMENT_MEMORY);
+    }
 }
 
 int table_insert(struct table *table, uint64_t hash, struct item *item)
@@ -247,7 +266,7 @@ int table_insert(struct table *table, uint64_t hash, struct item *item)
     uint64_t slot = slot_of(hash, item);
     struct table_bucket *spare = NULL;
     if (!chain_add(bucket_of(table, hash), slot, &spare)) {
-        spare = heap_allocate_zeroed(sizeof(*spare));
+        spare = add_overflow(table);
         if (!spare)
             return BRAIN_ENOMEM;
         chain_add(bucket_of(table, hash), slot, &spare);
@@ -285,7 +304,7 @@ void table_remove(struct table *table, uint64_t hash, struct item *item)
         used += bucket->slots[i] != 0;
     if (used == 0 && link) {
         *link = bucket->overflow;
-        heap_release(bucket);
+        release_overflow(table, bucket);
     }
     if (!table->keep_buckets && table->buckets > BUCKETS_MIN &&
         table->items < table->buckets * MERGE_BELOW)

@@ -17,6 +17,7 @@ struct table {
     uint64_t mask; /* the smallest 2^n - 1 that covers all buckets */
     struct table_segment *segments;
     size_t segments_used, segments_capacity;
+    size_t memory;     /* bytes of all this, as the allocator rounds them */
     bool keep_buckets; /* while scanning: buckets split but do not merge */
 };
 

@@ -1,4 +1,11 @@
-#include "waiters.h"
+#include "store_inside.h"
+
+struct waiter_line *waiters_line(struct waiter_line *records, const struct store_waiter *waiter)
+{
+    if (waiter->kind == WAITER_RECORD)
+        return records;
+    return waiter->kind == WAITER_PERSIST ? &waiter->object->persists : &waiter->object->reads;
+}
 
 void waiters_push(struct waiter_deadlines *deadlines, struct waiter_line *line,
     struct store_waiter *waiter, struct object *object, uint8_t kind, uint64_t deadline_ms)
@@ -8,7 +15,8 @@ void waiters_push(struct waiter_deadlines *deadlines, struct waiter_line *line,
         deadline_ms = deadlines->newest->deadline_ms;
     waiter->object = object;
     waiter->kind = kind;
-    waiter->state = WAITER_NEXT_DUMP;
+    waiter->state = 0;
+    waiter->seq = 0;
     waiter->deadline_ms = deadline_ms;
     waiter->captured = value_none();
     waiter->next = NULL;

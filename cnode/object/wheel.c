@@ -7,6 +7,7 @@ void wheel_init(struct wheel *wheel, uint64_t granularity_ms)
     assert(granularity_ms > 0);
     wheel->granularity_ms = granularity_ms;
     wheel->cursor = 0;
+    wheel->nearest = 0;
     for (unsigned i = 0; i < WHEEL_TICKS; i++)
         list_init(&wheel->ticks[i]);
 }
@@ -18,6 +19,8 @@ void wheel_insert(struct wheel *wheel, struct link *link, uint64_t due_ms)
         tick = wheel->cursor;
     if (tick - wheel->cursor >= WHEEL_TICKS)
         tick = wheel->cursor + WHEEL_TICKS - 1;
+    if (tick < wheel->nearest)
+        wheel->nearest = tick;
     list_append(&wheel->ticks[tick % WHEEL_TICKS], link);
 }
 
@@ -38,6 +41,20 @@ struct link *wheel_take(struct wheel *wheel, uint64_t now_ms)
         wheel->cursor++;
     }
     wheel->cursor = now_tick;
+    return NULL;
+}
+
+struct link *wheel_peek(struct wheel *wheel, uint64_t *tick)
+{
+    if (wheel->nearest < wheel->cursor)
+        wheel->nearest = wheel->cursor;
+    for (; wheel->nearest < wheel->cursor + WHEEL_TICKS; wheel->nearest++) {
+        struct link *link = list_first(&wheel->ticks[wheel->nearest % WHEEL_TICKS]);
+        if (link) {
+            *tick = wheel->nearest;
+            return link;
+        }
+    }
     return NULL;
 }
 

@@ -16,7 +16,8 @@ enum { WHEEL_TICKS = 512 };
 
 struct wheel {
     uint64_t granularity_ms;
-    uint64_t cursor; /* the tick being emptied; all before it are empty */
+    uint64_t cursor;  /* the tick being emptied; all before it are empty */
+    uint64_t nearest; /* no tick before this one holds anything */
     struct link ticks[WHEEL_TICKS];
 };
 
@@ -26,6 +27,8 @@ void wheel_insert(struct wheel *wheel, struct link *link, uint64_t due_ms);
 struct link *wheel_take(struct wheel *wheel, uint64_t now_ms);
 /* Milliseconds until wheel_take may have something; 0: now; UINT64_MAX: never. */
 uint64_t wheel_next_ms(const struct wheel *wheel, uint64_t now_ms);
+/* What comes up first, left where it is, and its tick; NULL: empty. */
+struct link *wheel_peek(struct wheel *wheel, uint64_t *tick);
 /* Moves everything to the end of `list`. */
 void wheel_take_all(struct wheel *wheel, struct link *list);
 

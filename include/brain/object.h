@@ -98,12 +98,14 @@ struct store_waiter {
     struct object *object;
     uint64_t deadline_ms;
     struct value captured; /* what this read must show; none: what the load brings */
+    uint64_t seq;          /* private */
     uint8_t kind;          /* private */
     uint8_t state;         /* private */
 };
 
-/* All events may call back into the store, and load and dump may be answered within the event. What
- * an event is given is borrowed for its call, and only until it calls back into the store. */
+/* All events but the three of the journal may call back into the store, and load and dump may be
+ * answered within the event. What an event is given is borrowed for its call, and only until it
+ * calls back into the store. */
 struct store_events {
     void *context;
     /* Read `id` from the warehouse; answer with exactly one store_loaded(object). */
@@ -118,14 +120,17 @@ struct store_events {
      * `value` NULL: it was a delete; there is nothing to keep. */
     void (*set_aside)(
         void *context, struct slice id, struct version version, const struct value *value);
-    /* Append this write to the journal; it is there when store_written says so. An error (a journal
-     * that fails: BRAIN_EJOURNAL) refuses the write, nothing is changed. NULL: there is no journal,
-     * and STORE_ACK_JOURNAL is the same as STORE_ACK_MEMORY. `value` NULL: a tombstone. */
+    /* Append this write to the journal; it is there when store_written says so, which is not within
+     * this event. An error (a journal that fails: BRAIN_EJOURNAL) refuses the write, nothing is
+     * changed. NULL: there is no journal, and STORE_ACK_JOURNAL is the same as STORE_ACK_MEMORY.
+     * `value` NULL: a tombstone. */
     int (*record)(
         void *context, struct slice id, struct version version, const struct value *value);
     /* The record with this seq is the only copy outside RAM of what an object is now (live); it is
      * so no more, because the warehouse has it or a later record replaced it (dead). Each seq at
-     * most once each, live first. NULL with `record` NULL. */
+     * most once each, live first. A record may be dead before the one that replaced it is appended:
+     * so its bytes must stay until all records given so far are appended, and synced. NULL with
+     * `record` NULL. */
     void (*record_live)(void *context, uint64_t seq);
     void (*record_dead)(void *context, uint64_t seq);
     /* A waiting request is over; the waiter is the caller's again. status: STORE_FOUND with the
@@ -150,11 +155,15 @@ int store_get(struct store *store, struct slice id, uint64_t now_ms, struct valu
     struct store_waiter *waiter);
 
 /* Creates or replaces. A value with a block of its own that is mostly this value is kept by
- * reference, others are copied. STORE_DONE: acknowledged. STORE_WAIT: `waiter` was queued, and is
- * answered STORE_DONE, or with why its class was not reached (BRAIN_EJOURNAL, the dump's error,
- * BRAIN_ETIMEOUT): the value is in RAM and dirty all the same. `waiter` NULL: nobody is told, but
- * reads wait for `ack` as well. Or, nothing changed: BRAIN_ENOMEM, BRAIN_EJOURNAL, BRAIN_EOVERLOAD.
- */
+ * reference, others are copied; what store_get lent for the same id may be given as well.
+ * STORE_DONE: acknowledged. STORE_WAIT: `waiter` was queued, and is answered STORE_DONE, or with
+ * why its class was not reached (BRAIN_EJOURNAL, the dump's error, BRAIN_ETIMEOUT): the value is in
+ * RAM and dirty all the same. `waiter` NULL: nobody is told, but the result is the same, and reads
+ * wait for `ack` as well. Or, nothing changed: BRAIN_ENOMEM, BRAIN_EJOURNAL, BRAIN_EOVERLOAD.
+ *
+ * A read of a version whose class is not reached waits for that, and the reads of the id after it
+ * wait for their turn. Once the writer has been told an error they show the value. A timeout of the
+ * writer ends nothing: they go on waiting, each until its own. */
 int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
     uint64_t now_ms, struct store_waiter *waiter);
 
@@ -191,18 +200,24 @@ void store_written(struct store *store, uint64_t seq, int status, uint64_t now_m
 
 /* At start, before anything else: one record of the journal, in the order of seq. It becomes a
  * dirty object (or tombstone) of that version in RAM, replaces an earlier record of its id, and is
- * live (record_live). When its dump finds a newer version in the warehouse, that one wins: the
- * record was older than what a later, lost record had become; it is dropped and counted. 0 or
- * BRAIN_ENOMEM. */
+ * live (record_live). When its dump finds a newer version with a higher seq in the warehouse, that
+ * one wins: the record was older than what a later, lost record had become; it is dropped and
+ * counted. (seq grows over the life of the data directory, so a newer version with a lower seq is
+ * none of its later writes: then it is as with any version that was never known.) The memory limit
+ * is not looked at. 0 or BRAIN_ENOMEM. */
 int store_restore(struct store *store, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms);
 
 /* Compaction of the journal: appends again (events.record, a new version) every dirty object whose
- * live record has a seq in first..last. At most `budget` objects are looked at; returns true while
- * there is more to do (call again in the next turn with the same range), false when done. */
+ * live record has a seq in first..last. Restored objects that were not written since are put in
+ * line for a dump instead: under a new version they would seem to be later than what the warehouse
+ * may have. About `budget` objects are looked at; returns true while there is more to do (call
+ * again in the next turn with the same range), false when done or when the journal refused a
+ * record. */
 bool store_rewrite(struct store *store, uint64_t first_seq, uint64_t last_seq, uint32_t budget);
 
-/* Bytes that others hold and that count against memory_limit: buffers of connections. */
+/* Bytes that others hold and that count against memory_limit: buffers of connections. From 95 % of
+ * the limit on the coldest objects leave RAM: here at the next call that writes or advances. */
 void store_set_outside_bytes(struct store *store, uint64_t bytes);
 
 /* Does what time asks for: idle steps, retries, expired waiters, the drain; at most `budget`

@@ -48,8 +48,8 @@ int main(int argc, char **argv)
     double slowest = 0, start = seconds(), last = start;
     for (size_t i = 0; i < objects; i++) {
         memcpy(id, &i, sizeof(i));
-        if (store_set(store, slice_of(id, id_size), (struct value){NULL, bytes, value_size}, i) !=
-            STORE_DONE)
+        if (store_set(store, slice_of(id, id_size), (struct value){NULL, bytes, value_size},
+                STORE_ACK_MEMORY, i, NULL) != STORE_DONE)
             return 1;
         double now = seconds();
         slowest = now - last > slowest ? now - last : slowest;

@@ -109,8 +109,9 @@ static bool open_with(struct store_options options)
     at_once = false;
     now = 10000;
     memset(waiters, 0, sizeof(waiters));
-    store = store_create(
-        &options, (struct store_events){NULL, on_load, on_dump, on_set_aside, on_answer});
+    store = store_create(&options,
+        (struct store_events){
+            .load = on_load, .dump = on_dump, .set_aside = on_set_aside, .answer = on_answer});
     return store != NULL;
 }
 
@@ -134,7 +135,8 @@ static const struct store_metrics *metrics(void)
 static int set(const char *id, const char *text)
 {
     struct slice bytes = slice_of_string(text);
-    return store_set(store, slice_of_string(id), (struct value){NULL, bytes.data, bytes.size}, now);
+    return store_set(store, slice_of_string(id), (struct value){NULL, bytes.data, bytes.size},
+        STORE_ACK_MEMORY, now, NULL);
 }
 
 /* STORE_WAIT, or a status of the read; "" in `text` when there is no value. */
@@ -243,7 +245,7 @@ START_TEST(a_set_during_a_load_wins_and_keeps_the_order)
     get("a", &waiters[0], text);
     set("a", "new");
     ck_assert_int_eq(get("a", &waiters[1], text), STORE_WAIT);
-    store_delete(store, slice_of_string("a"), now);
+    store_delete(store, slice_of_string("a"), STORE_ACK_MEMORY, now, NULL);
     ck_assert_int_eq(get("a", &waiters[2], text), STORE_WAIT);
     set("a", "last");
     ck_assert_uint_eq(answers_count, 0);
@@ -430,7 +432,8 @@ START_TEST(a_delete_is_a_tombstone_until_dumped)
 {
     get("a", &waiters[0], text);
     loaded(0, "one", VERSION(0, 1, 1));
-    ck_assert_int_eq(store_delete(store, slice_of_string("a"), now), STORE_DONE);
+    ck_assert_int_eq(
+        store_delete(store, slice_of_string("a"), STORE_ACK_MEMORY, now, NULL), STORE_DONE);
     ck_assert_int_eq(get("a", &waiters[0], text), STORE_ABSENT);
     ck_assert_uint_eq(metrics()->objects, 0);
     ck_assert_uint_eq(metrics()->dirty, 1);
@@ -522,7 +525,8 @@ START_TEST(dumps_are_bounded_and_p_goes_first)
     static char large[5000];
     for (id[0] = 'a'; id[0] < 'd'; id[0]++)
         store_set(store, slice_of_string(id),
-            (struct value){NULL, (const uint8_t *)large, sizeof(large)}, now);
+            (struct value){NULL, (const uint8_t *)large, sizeof(large)}, STORE_ACK_MEMORY, now,
+            NULL);
     store_drain(store, now);
     advance(0);
     ck_assert_uint_eq(metrics()->persisting, 1); /* beyond the bytes, but one always */
@@ -556,8 +560,8 @@ START_TEST(large_values_are_kept_by_reference)
     struct block *block = block_create(100000);
     memset(block->bytes, 7, block->size);
     struct value most = {block, block->bytes + 10, 90000}, part = {block, block->bytes, 20000};
-    store_set(store, slice_of_string("most"), most, now);
-    store_set(store, slice_of_string("part"), part, now);
+    store_set(store, slice_of_string("most"), most, STORE_ACK_MEMORY, now, NULL);
+    store_set(store, slice_of_string("part"), part, STORE_ACK_MEMORY, now, NULL);
     struct value value;
     ck_assert_int_eq(store_get(store, slice_of_string("most"), now, &value, NULL), STORE_FOUND);
     ck_assert_ptr_eq(value.block, block);
@@ -576,8 +580,9 @@ START_TEST(a_mass_expiry_goes_in_slices)
     enum { OBJECTS = 100000, SLICE = 500 };
     at_once = true;
     for (uint32_t i = 0; i < OBJECTS; i++)
-        ck_assert_int_eq(store_set(store, slice_of(&i, sizeof(i)),
-                             (struct value){NULL, (const uint8_t *)"x", 1}, now),
+        ck_assert_int_eq(
+            store_set(store, slice_of(&i, sizeof(i)), (struct value){NULL, (const uint8_t *)"x", 1},
+                STORE_ACK_MEMORY, now, NULL),
             STORE_DONE);
     now += TTL + TTL / 16;
     unsigned slices = 1;

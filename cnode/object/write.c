@@ -1,0 +1,390 @@
+/* New versions: set and delete, renewal after a conflict, and what the journal brings and wants. */
+#include "store_inside.h"
+
+#include <assert.h>
+
+/* ---- versions and their records -------------------------------------------------------------- */
+
+static int next_version(struct store *store, struct packed_version *packed)
+{
+    struct version next = store->latest;
+    next.seq++;
+    int status = epochs_hold(&store->epochs, next, packed);
+    if (status == 0)
+        store->latest = next;
+    return status;
+}
+
+void store_raise_above(struct store *store, struct version seen)
+{
+    if (version_compare(seen, store->latest) <= 0)
+        return;
+    if (seen.counter < UINT64_MAX)
+        store->latest = (struct version){seen.view, seen.counter + 1, store->latest.seq};
+    else if (seen.view < UINT64_MAX)
+        store->latest = (struct version){seen.view + 1, 0, store->latest.seq};
+}
+
+static int record(
+    struct store *store, struct slice id, struct packed_version version, const struct value *value)
+{
+    if (!store->events.record)
+        return 0;
+    int status = store->events.record(
+        store->events.context, id, epochs_unpack(&store->epochs, version), value);
+    store->metrics.refused_journal += status == BRAIN_EJOURNAL;
+    return status;
+}
+
+static void announce_record(struct store *store, uint64_t seq)
+{
+    if (store->events.record_live)
+        store->events.record_live(store->events.context, seq);
+}
+
+void store_bury_record(struct store *store, uint64_t seq)
+{
+    if (store->events.record_dead)
+        store->events.record_dead(store->events.context, seq);
+}
+
+int store_renew_version(struct store *store, struct item *item)
+{
+    assert(item->flags & ITEM_DIRTY);
+    struct packed_version version;
+    int status = next_version(store, &version);
+    if (status != 0)
+        return status;
+    struct value value = item_value(item);
+    status = record(store, item_id(item), version, item->flags & ITEM_TOMBSTONE ? NULL : &value);
+    if (status != 0) {
+        epochs_drop(&store->epochs, version);
+        return status;
+    }
+    uint64_t old_seq = item_seq(store, item);
+    epochs_drop(&store->epochs, item->version);
+    item->version = version;
+    announce_record(store, item_seq(store, item));
+    store_bury_record(store, old_seq);
+    return 0;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* A write under way: all that can fail is done first, and then nothing is left to fail. */
+struct change {
+    struct slice id;
+    const struct value *value; /* NULL: a tombstone */
+    uint64_t hash, now_ms;
+    struct item *item; /* as it is; NULL: none */
+    struct object *object;
+    bool keeps_stored;
+    struct packed_version version;
+    struct item *fresh;   /* takes the item's place; NULL: the item is written over */
+    struct value kept;    /* for an item that is written over and ITEM_EXTERNAL */
+    struct object *spare; /* for an item that has none */
+};
+
+/* RAM for it, taken from the coldest. The item itself is not among them. */
+static bool has_room(struct store *store, const struct change *change)
+{
+    if (store->options.memory_limit_bytes == 0 || !change->value)
+        return true;
+    uint64_t before = change->item ? item_memory(change->item) : 0;
+    uint64_t after = item_memory_for(change->id.size, change->value, change->keeps_stored);
+    uint64_t growth = after > before ? after - before : 0;
+    if (store_memory(store) + growth <= store->evict_above)
+        return true;
+    if (change->item && !change->object)
+        list_remove(&change->item->idle);
+    bool fits = store_make_room(store, growth, store_looks_for(growth)) || growth == 0;
+    if (change->item && !change->object)
+        store_rest(store, change->item, change->now_ms);
+    return fits;
+}
+
+static void undo(struct store *store, struct change *change, bool inserted)
+{
+    if (inserted)
+        table_remove(&store->table, change->hash, change->fresh);
+    if (change->fresh)
+        item_release(change->fresh);
+    value_drop(&change->kept);
+    if (change->spare)
+        object_free(store, change->spare);
+    epochs_drop(&store->epochs, change->version);
+}
+
+/* Everything that can fail. `given`: the version, or NULL: the next one of this store. */
+static int prepare(
+    struct store *store, struct change *change, const struct version *given, bool needs_object)
+{
+    struct item *item = change->item;
+    if (given ? epochs_hold(&store->epochs, *given, &change->version)
+              : next_version(store, &change->version))
+        return BRAIN_ENOMEM;
+    bool inserted = false, over = item && !(item->flags & ITEM_UNKNOWN) &&
+                                  item_takes(item, change->value, change->keeps_stored);
+    int status = BRAIN_ENOMEM;
+    if (needs_object && !change->object && (change->spare = object_allocate(store)) == NULL)
+        goto failed;
+    struct value recorded = value_none();
+    if (!over) {
+        change->fresh = item_create(change->id, change->value, change->keeps_stored);
+        if (!change->fresh)
+            goto failed;
+        if (!item && table_insert(&store->table, change->hash, change->fresh) != 0)
+            goto failed;
+        inserted = !item;
+        recorded = item_value(change->fresh);
+    } else if (item->flags & ITEM_EXTERNAL) {
+        change->kept = item_keep(change->value);
+        if (!change->kept.block)
+            goto failed;
+        recorded = change->kept;
+    } else if (change->value) {
+        recorded = *change->value;
+    }
+    if (!given) {
+        status = record(store, change->id, change->version, change->value ? &recorded : NULL);
+        if (status != 0)
+            goto failed;
+    }
+    return 0;
+failed:
+    undo(store, change, inserted);
+    return status;
+}
+
+/* The new item takes the old one's place: everything but id, value and version. */
+static void take_place(struct store *store, uint64_t hash, struct item *old, struct item *new)
+{
+    if (old->flags & ITEM_BUSY) {
+        new->object = old->object;
+        new->object->item = new;
+    } else {
+        list_remove(&old->idle);
+    }
+    new->age = old->age;
+    new->flags |= old->flags &(ITEM_DIRTY | ITEM_BUSY);
+    table_replace(&store->table, hash, old, new);
+}
+
+/* Nothing fails any more. Returns the item as it is now.
+ *
+ * Which version the warehouse holds is remembered: in the struct object where there is one, else
+ * beside the item. An item that is clean is that version. */
+static struct item *commit(struct store *store, struct change *change)
+{
+    struct item *item = change->item;
+    struct object *object = change->object;
+    struct packed_version stored = {0, 0};
+    bool stored_known = false;
+    uint64_t old_seq = 0;
+    bool had_record = item && item->flags & ITEM_DIRTY;
+    if (item)
+        store_uncount(store, item);
+    if (item && !(item->flags & ITEM_UNKNOWN)) {
+        old_seq = item_seq(store, item);
+        if (item->flags & ITEM_STORED_KNOWN) {
+            stored = *item_stored(item);
+            stored_known = true;
+        } else if (!(item->flags & ITEM_DIRTY) && !object) {
+            stored = item->version;
+            stored_known = true;
+        }
+        if (!stored_known || item->flags & ITEM_STORED_KNOWN)
+            epochs_drop(&store->epochs, item->version);
+    }
+    if (change->fresh) {
+        if (item) {
+            take_place(store, change->hash, item, change->fresh);
+            item_release(item);
+        }
+        item = change->fresh;
+    } else if (change->value) {
+        item_overwrite(item, item->flags & ITEM_EXTERNAL ? &change->kept : change->value);
+    }
+    item->version = change->version;
+    item->flags &= (uint8_t) ~(ITEM_TOMBSTONE | ITEM_STORED_KNOWN | ITEM_UNWRITTEN);
+    if (stored_known) {
+        *item_stored(item) = stored;
+        item->flags |= ITEM_STORED_KNOWN;
+    }
+    if (!change->value)
+        item->flags |= ITEM_TOMBSTONE;
+    if (!(item->flags & ITEM_DIRTY)) {
+        item->flags |= ITEM_DIRTY;
+        item->age = ages_enter(&store->ages, change->now_ms);
+    } else if (object && object->stage == OBJECT_DUMPING && !object->rewritten) {
+        object->rewritten = true;
+        object->later_age = ages_enter(&store->ages, change->now_ms);
+    }
+    store_count(store, item);
+    store_touch(store, item, change->now_ms);
+    announce_record(store, item_seq(store, item));
+    if (had_record)
+        store_bury_record(store, old_seq);
+    if (object) {
+        object->leave = false;
+        object->guarded = false;
+    } else {
+        store_rest(store, item, change->now_ms);
+        if (change->spare)
+            object_attach(store, change->spare, item);
+    }
+    return item;
+}
+
+static struct change change_of(
+    struct store *store, struct slice id, const struct value *value, uint64_t now_ms)
+{
+    store->now_ms = now_ms;
+    struct change change = {.id = id, .value = value, .now_ms = now_ms};
+    change.hash = table_hash(&store->table, id);
+    struct item *item = change.item = table_find(&store->table, change.hash, id);
+    if (item) {
+        change.object = object_of(item);
+        change.keeps_stored = change.object || item->flags & ITEM_STORED_KNOWN ||
+                              !(item->flags & (ITEM_DIRTY | ITEM_UNKNOWN));
+    }
+    return change;
+}
+
+/* The dump that the acknowledgement waits for, started at once. */
+static int dump_now(
+    struct store *store, struct item *item, uint64_t now_ms, struct store_waiter *waiter)
+{
+    struct object *object = item->object;
+    object->guarded = true;
+    object->soon = true;
+    if (waiter)
+        waiters_push(&store->deadlines, &object->persists, waiter, object, WAITER_PERSIST,
+            now_ms + store->options.wait_timeout_ms);
+    if (object->stage == OBJECT_LISTED)
+        object_hurry(store, object);
+    else
+        object_settle(store, object, now_ms);
+    store_pump(store);
+    return STORE_WAIT;
+}
+
+static int write(struct store *store, struct slice id, const struct value *value,
+    enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
+{
+    struct change change = change_of(store, id, value, now_ms);
+    if (!has_room(store, &change)) {
+        store->metrics.refused_overload++;
+        store_pump(store);
+        return BRAIN_EOVERLOAD;
+    }
+    int status = prepare(store, &change, NULL, ack == STORE_ACK_WAREHOUSE);
+    if (status != 0)
+        return status;
+    struct item *item = commit(store, &change);
+    if (ack == STORE_ACK_WAREHOUSE)
+        return dump_now(store, item, now_ms, waiter);
+    bool waits = ack == STORE_ACK_JOURNAL && store->events.record;
+    if (waits) {
+        item->flags |= ITEM_UNWRITTEN;
+        if (waiter) {
+            waiters_push(&store->deadlines, &store->records, waiter, NULL, WAITER_RECORD,
+                now_ms + store->options.wait_timeout_ms);
+            waiter->seq = item_seq(store, item);
+        }
+    }
+    if (store->draining || store_memory(store) > store->evict_above)
+        store_pump(store);
+    return waits ? STORE_WAIT : STORE_DONE;
+}
+
+int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
+    uint64_t now_ms, struct store_waiter *waiter)
+{
+    return write(store, id, &value, ack, now_ms, waiter);
+}
+
+int store_delete(struct store *store, struct slice id, enum store_ack ack, uint64_t now_ms,
+    struct store_waiter *waiter)
+{
+    return write(store, id, NULL, ack, now_ms, waiter);
+}
+
+/* ---- the journal ----------------------------------------------------------------------------- */
+
+int store_restore(struct store *store, struct slice id, struct version version,
+    const struct value *value, uint64_t now_ms)
+{
+    struct change change = change_of(store, id, value, now_ms);
+    if (change.item && item_seq(store, change.item) >= version.seq)
+        return 0;
+    int status = prepare(store, &change, &version, false);
+    if (status != 0)
+        return status;
+    store->metrics.restored += !change.item;
+    commit(store, &change);
+    if (store->latest.seq < version.seq)
+        store->latest.seq = version.seq;
+    if (store->restored_seq < version.seq)
+        store->restored_seq = version.seq;
+    store_raise_above(store, version);
+    return 0;
+}
+
+/* The dump under way is of an older version from now on, though of the same value. */
+static void rewrite_dumping(struct store *store, struct object *object)
+{
+    if (object->stage != OBJECT_DUMPING || object->rewritten)
+        return;
+    object->rewritten = true;
+    object->later_age = ages_enter(&store->ages, store->now_ms);
+}
+
+static void rewrite(void *context, struct item *item)
+{
+    struct store *store = context;
+    store->rewrite_looked++;
+    if (store->rewrite_refused || !(item->flags & ITEM_DIRTY))
+        return;
+    uint64_t seq = item_seq(store, item);
+    if (seq < store->rewrite_first || seq > store->rewrite_last)
+        return;
+    struct object *object = object_of(item);
+    if (seq <= store->restored_seq) {
+        /* A new version would claim to be later than what the warehouse may hold: see conflict() in
+         * life.c. So it is dumped, and soon. */
+        if (!object) {
+            list_remove(&item->idle);
+            list_append(&store->cold, &item->idle);
+        }
+        return;
+    }
+    if (store_renew_version(store, item) != 0)
+        store->rewrite_refused = true;
+    else if (object)
+        rewrite_dumping(store, object);
+}
+
+bool store_rewrite(struct store *store, uint64_t first_seq, uint64_t last_seq, uint32_t budget)
+{
+    if (store->rewrite_first != first_seq || store->rewrite_last != last_seq) {
+        store->rewrite_first = first_seq;
+        store->rewrite_last = last_seq;
+        store->rewrite_cursor = 0;
+    }
+    store->rewrite_looked = 0;
+    store->rewrite_refused = false;
+    store->table.keep_buckets = true;
+    bool more = true;
+    while (more && !store->rewrite_refused && store->rewrite_looked < budget) {
+        more = table_scan(&store->table, &store->rewrite_cursor, rewrite, store);
+        store->rewrite_looked++; /* an empty bucket is looked at, too */
+    }
+    if (more && !store->rewrite_refused)
+        return true;
+    store->rewrite_first = 1;
+    store->rewrite_last = 0;
+    store->table.keep_buckets = store->draining;
+    store_pump(store);
+    return false;
+}
