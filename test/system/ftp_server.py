@@ -3,8 +3,10 @@
 Loopback only, one virtual user, passive mode, explicit TLS with a certificate made here. It runs as
 whoever runs the tests. Debian packages: proftpd-core, proftpd-mod-crypto, openssl."""
 import contextlib
+import grp
 import os
 import pathlib
+import pwd
 import shutil
 import signal
 import socket
@@ -116,8 +118,7 @@ class FtpServer:
         configuration = self._write("proftpd.conf", CONFIGURATION.format(
             modules=modules, tls=tls, port=self.port, passive_from=max(1024, min(passive, 65535 - 500)),
             passive_to=max(1024, min(passive, 65535 - 500)) + 500, directory=self.directory, files=self.files,
-            system_user=f"#{os.getuid()}" if os.getuid() else "root",
-            system_group=f"#{os.getgid()}" if os.getgid() else "root"))
+            system_user=pwd.getpwuid(os.getuid()).pw_name, system_group=grp.getgrgid(os.getgid()).gr_name))
         self.process = subprocess.Popen(
             [PROFTPD, "-n", "-q", "-c", str(configuration)], stdin=subprocess.DEVNULL,
             stdout=open(self.directory / "output", "wb"), stderr=subprocess.STDOUT,

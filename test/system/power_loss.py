@@ -65,12 +65,16 @@ class PowerLoss:
                 lost += size - synced
                 self._take(path, synced, size, self.random.choice(["cut", "somewhere", "zeros", "garbage"])
                            if manner == "any" else manner)
-        for aside in list(self.removed.iterdir()):
-            # A removal that was not synced: done, or not.
-            if self.random.random() < 0.5 and not (self.directory / aside.name).exists():
-                os.rename(aside, self.directory / aside.name)
-            else:
+        # Removals that were not synced, oldest first (segments are removed in the order of their
+        # names): some of the first are done, the others are undone. A journaling file system does
+        # them in order.
+        removals = sorted(self.removed.iterdir())
+        done = self.random.randint(0, len(removals))
+        for number, aside in enumerate(removals):
+            if number < done or (self.directory / aside.name).exists():
                 aside.unlink()
+            else:
+                os.rename(aside, self.directory / aside.name)
         self.notes.unlink()
         self.lost_bytes += lost
         return lost
