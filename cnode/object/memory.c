@@ -57,7 +57,7 @@ static bool is_colder(const struct store *store, const struct item *a, const str
 
 struct item *store_dirty_victim(struct store *store)
 {
-    uint64_t memory = store_memory(store);
+    uint64_t memory = store_memory(store) + store->wanted_memory;
     if (memory <= store->evict_above || memory - store->evict_above <= store->dumping_bytes)
         return NULL;
     uint32_t looks = store_looks_for(0);
@@ -69,6 +69,8 @@ bool store_make_room(struct store *store, uint64_t growth, uint32_t looks)
     uint64_t limit = store->options.memory_limit_bytes;
     if (limit == 0)
         return true;
+    if (growth < store->wanted_memory)
+        growth = store->wanted_memory;
     while (store_memory(store) + growth > store->evict_above) {
         struct item *item = coldest(store, &store->idle_clean, &looks);
         if (!item)
@@ -81,5 +83,7 @@ bool store_make_room(struct store *store, uint64_t growth, uint32_t looks)
         store_remove(store, item);
         store->metrics.dropped_memory++;
     }
+    if (store_memory(store) + growth <= store->evict_above)
+        store->wanted_memory = 0;
     return store_memory(store) + growth <= limit;
 }

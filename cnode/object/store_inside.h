@@ -81,7 +81,8 @@ struct store {
     struct link cold;                    /* items */
     uint64_t dumping_bytes;
     uint64_t item_memory, object_memory, captured_memory, outside_memory;
-    uint64_t evict_above; /* of memory_limit_bytes; UINT64_MAX: no limit */
+    uint64_t wanted_memory; /* what the last refused write would have needed, until there is room */
+    uint64_t evict_above;   /* of memory_limit_bytes; UINT64_MAX: no limit */
     uint64_t random;
     uint32_t ttl_ticks; /* key_ttl in ticks of the idle wheels */
     bool pumping;

@@ -97,7 +97,10 @@ static bool has_room(struct store *store, const struct change *change)
         return true;
     if (change->item && !change->object)
         list_remove(&change->item->idle);
+    store->wanted_memory = 0;
     bool fits = store_make_room(store, growth, store_looks_for(growth)) || growth == 0;
+    if (!fits && growth <= store->evict_above)
+        store->wanted_memory = growth; /* the next try shall find it */
     if (change->item && !change->object)
         store_rest(store, change->item, change->now_ms);
     return fits;

@@ -1,8 +1,8 @@
-/* Random requests, delays and failures against a plain model: a map of what each id must hold, and
- * an emulated warehouse that writes conditionally. Every answer is checked when it comes; after a
- * drain the warehouse must hold exactly the map. A failure prints the seed: MODEL_SEED=n replays it
- * alone,
- * MODEL_SEEDS=n runs more of them. */
+/* Random requests, delays, failures and crashes against a plain model: a map of what each id must
+ * hold, an emulated warehouse that writes conditionally, and an emulated journal. Every answer is
+ * checked when it comes; after a crash all that was acknowledged is there, and nothing older comes
+ * back; after a drain the warehouse must hold exactly the map. A failure prints the seed:
+ * MODEL_SEED=n replays it alone, MODEL_SEEDS=n runs more of them. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "brain/object.h"
 #include "heap_fault.h"
 
-enum { IDS = 12, OPERATIONS = 256, VALUE_MAX = 4800, NEST_MAX = 3 };
+enum { IDS = 12, OPERATIONS = 64, RECORDS = 8192, VALUE_MAX = 4800, NEST_MAX = 3 };
 
 /* What an id holds, here or in the warehouse. `write` numbers the writes of one id; the bytes of a
  * value follow from id, write and size. */
@@ -19,6 +19,9 @@ struct content {
     bool exists;
     uint32_t write;
     size_t size;
+    enum store_ack ack; /* of that write, when this process made it */
+    uint64_t seq;       /* and its first record; 0: none */
+    uint64_t failed;    /* dumps that had failed before it */
 };
 
 struct cell {
@@ -35,11 +38,21 @@ struct operation {
     struct content content;
 };
 
+struct record {
+    unsigned id;
+    struct version version;
+    struct content content;
+    bool live, dead;
+    uint64_t dead_after; /* dead: it may be deleted when the journal has got to here */
+};
+
+enum request_kind { READ, PERSIST, WRITE };
+
 struct request {
     struct store_waiter waiter; /* first: the store hands it back */
     unsigned id;
-    bool persist;
-    struct content seen; /* get: at the time of the request; persist: what must be dumped */
+    enum request_kind kind;
+    struct content seen; /* read: at the time of the request; else what must be acknowledged */
     uint32_t turn;       /* order of the reads of one id */
 };
 
@@ -52,8 +65,18 @@ struct model {
     unsigned operations_count;
     uint32_t reads_begun[IDS], reads_done[IDS];
     unsigned waiting, depth;
-    unsigned loads_failed, dumps_failed; /* results given */
+    unsigned loads_failed; /* results given */
     bool at_once, reliable, faults;
+    struct store_options options;
+    bool journal, crashed;
+    struct record records[RECORDS];
+    unsigned records_count;
+    uint64_t recorded, written, settled; /* last seq: given, appended, told about */
+    bool journal_fails, journal_failed;
+    bool proposing; /* a write is under way, and not recorded yet */
+    unsigned proposed_id;
+    struct content proposed;
+    uint32_t acked[IDS]; /* the last write that the journal or the warehouse has */
 };
 
 static uint8_t bytes[VALUE_MAX];
@@ -107,7 +130,7 @@ static void complete_load(struct model *model, struct operation *operation)
     struct cell cell = model->cells[o.id];
     operation->object = NULL;
     model->operations_count--;
-    if (!model->reliable && roll(model, 6) == 0) {
+    if (model->crashed || (!model->reliable && roll(model, 6) == 0)) {
         model->loads_failed++;
         store_loaded(model->store, o.object, BRAIN_EWAREHOUSE, NULL, NULL, model->now_ms);
     } else if (cell.content.exists) {
@@ -131,9 +154,12 @@ static void complete_dump(struct model *model, struct operation *operation)
     struct cell *cell = &model->cells[o.id];
     operation->object = NULL;
     model->operations_count--;
+    if (model->crashed) {
+        store_dumped(model->store, o.object, BRAIN_EWAREHOUSE, NULL, model->now_ms);
+        return;
+    }
     bool fails = !model->reliable && roll(model, 4) == 0;
     if (fails && roll(model, 2) == 0) { /* never arrived */
-        model->dumps_failed++;
         store_dumped(model->store, o.object, BRAIN_EWAREHOUSE, NULL, model->now_ms);
         return;
     }
@@ -144,7 +170,6 @@ static void complete_dump(struct model *model, struct operation *operation)
         cell->version = o.version;
         cell->content = o.content;
     }
-    model->dumps_failed += fails;
     struct version stored = cell->version;
     store_dumped(model->store, o.object,
         fails      ? BRAIN_EWAREHOUSE
@@ -199,7 +224,7 @@ static void on_dump(void *context, struct object *object, struct slice id, struc
         expect(model, value_is(operation->id, &operation->content, value));
     else
         expect(model, !operation->content.exists);
-    if (model->at_once && roll(model, 2) == 0)
+    if (model->at_once && !model->proposing && roll(model, 2) == 0)
         complete_dump(model, operation);
 }
 
@@ -212,13 +237,107 @@ static void on_set_aside(
     expect(model, another_writer);
 }
 
+/* ---- the journal ----------------------------------------------------------------------------- */
+
+static int on_record(
+    void *context, struct slice id, struct version version, const struct value *value)
+{
+    struct model *model = context;
+    unsigned index = index_of(id);
+    if (model->crashed)
+        return BRAIN_EJOURNAL;
+    if (model->journal_fails && !model->reliable && roll(model, 2) == 0) {
+        model->journal_failed = true;
+        return BRAIN_EJOURNAL;
+    }
+    if (model->proposing) { /* else a renewal of what is there */
+        expect(model, index == model->proposed_id);
+        model->contents[index] = model->proposed;
+        model->contents[index].seq = version.seq;
+        model->proposing = false;
+    }
+    expect(model, model->records_count < RECORDS && version.seq > model->recorded);
+    const struct content *content = &model->contents[index];
+    expect(model, value ? value_is(index, content, value) : !content->exists);
+    model->records[model->records_count++] = (struct record){index, version, *content, 0, 0, 0};
+    model->recorded = version.seq;
+    return 0;
+}
+
+static struct record *find_record(struct model *model, uint64_t seq)
+{
+    for (unsigned i = model->records_count; i > 0; i--) {
+        if (model->records[i - 1].version.seq == seq)
+            return &model->records[i - 1];
+    }
+    return NULL;
+}
+
+static void on_record_live(void *context, uint64_t seq)
+{
+    struct model *model = context;
+    struct record *record = find_record(model, seq);
+    expect(model, record && !record->live && !record->dead);
+    record->live = true;
+}
+
+static void on_record_dead(void *context, uint64_t seq)
+{
+    struct model *model = context;
+    if (model->crashed)
+        return;
+    struct record *record = find_record(model, seq);
+    expect(model, record && record->live && !record->dead);
+    record->dead = true;
+    record->dead_after = model->recorded;
+}
+
+static void journal_step(struct model *model)
+{
+    if (model->written == model->recorded)
+        return;
+    if (!model->reliable && roll(model, 8) == 0)
+        model->journal_fails = !model->journal_fails;
+    uint64_t seq = model->written + 1 + roll(model, (uint32_t)(model->recorded - model->written));
+    if (seq > model->settled)
+        model->settled = seq;
+    if (model->journal_fails && !model->reliable) {
+        model->journal_failed = true;
+        store_written(model->store, seq, BRAIN_EJOURNAL, model->now_ms);
+    } else {
+        model->written = seq;
+        store_written(model->store, seq, 0, model->now_ms);
+    }
+}
+
 /* ---- requests -------------------------------------------------------------------------------- */
+
+/* By the warehouse, or because the journal refused the version that a conflict asked for. */
+static uint64_t dumps_failed(struct model *model)
+{
+    return store_metrics(model->store, model->now_ms)->dumps_failed;
+}
+
+/* Had the write that was seen reached its class, or been told why not? */
+static void check_acknowledged(struct model *model, const struct request *request)
+{
+    const struct content *seen = &request->seen;
+    if (seen->ack == STORE_ACK_JOURNAL && seen->seq != 0)
+        expect(model, seen->seq <= model->settled ||
+                          model->cells[request->id].content.write >= seen->write);
+    /* The breaker also ends waits for dumps that were not tried. */
+    if (seen->ack == STORE_ACK_WAREHOUSE && model->options.breaker_failures == 0)
+        expect(model, model->cells[request->id].content.write >= seen->write ||
+                          dumps_failed(model) > seen->failed || model->faults);
+}
 
 static void check_read(
     struct model *model, struct request *request, int status, const struct value *value)
 {
     expect(model, request->turn == model->reads_done[request->id]);
     model->reads_done[request->id]++;
+    if (status == STORE_FOUND || status == STORE_ABSENT)
+        check_acknowledged(model, request);
     switch (status) {
     case STORE_FOUND:
         expect(model, value_is(request->id, &request->seen, value));
@@ -245,14 +364,26 @@ static void on_answer(
     struct model *model = context;
     struct request *request = (struct request *)(void *)waiter;
     model->waiting--;
-    if (!request->persist) {
+    if (model->crashed) {
+        free(request);
+        return;
+    }
+    bool by_journal = request->kind == WRITE && request->seen.ack == STORE_ACK_JOURNAL;
+    if (request->kind == READ) {
         check_read(model, request, status, value);
     } else if (status == STORE_DONE) {
-        expect(model, model->cells[request->id].content.write >= request->seen.write);
+        if (by_journal)
+            expect(model, model->written >= request->seen.seq);
+        else
+            expect(model, model->cells[request->id].content.write >= request->seen.write);
+        if (model->acked[request->id] < request->seen.write)
+            model->acked[request->id] = request->seen.write;
+    } else if (by_journal && status == BRAIN_EJOURNAL) {
+        expect(model, model->journal_failed);
     } else if (status == BRAIN_ETIMEOUT) {
         expect(model, model->now_ms >= waiter->deadline_ms);
     } else {
-        expect(model, status == BRAIN_EWAREHOUSE && (model->dumps_failed > 0 || model->faults));
+        expect(model, status == BRAIN_EWAREHOUSE && (dumps_failed(model) > 0 || model->faults));
     }
     free(request);
     if (model->depth < NEST_MAX && roll(model, 4) == 0)
@@ -285,31 +416,64 @@ static void random_write(struct model *model, unsigned id, bool delete)
 {
     static const size_t sizes[] = {0, 1, 8, 100, 100, 100, 101, 4096, 4097, VALUE_MAX};
     char text[16];
-    struct content before = model->contents[id];
-    struct content after = {!delete, before.write + 1, 0};
-    int status;
-    if (delete) {
-        model->contents[id] = after;
-        status = store_delete(model->store, id_of(id, text), STORE_ACK_MEMORY, model->now_ms, NULL);
-    } else {
+    struct content before = model->contents[id], after = {.exists = !delete};
+    after.write = before.write + 1;
+    after.ack = (enum store_ack)roll(model, 3);
+    after.failed = dumps_failed(model);
+    struct value value = value_none();
+    if (!delete) {
         after.size = sizes[roll(model, sizeof(sizes) / sizeof(sizes[0]))];
         fill_bytes(id, &after);
-        struct value value = {NULL, bytes, after.size};
+        value = (struct value){NULL, bytes, after.size};
         if (roll(model, 2) == 0)
             value = value_copy(slice_of(bytes, after.size));
         if (!value.data) {
             expect(model, model->faults);
             return;
         }
-        model->contents[id] = after; /* a drain may dump it within the call */
-        status =
-            store_set(model->store, id_of(id, text), value, STORE_ACK_MEMORY, model->now_ms, NULL);
-        value_drop(&value);
     }
-    if (status == STORE_DONE)
+    struct request *request = NULL;
+    if (after.ack != STORE_ACK_MEMORY && roll(model, 3) > 0) {
+        request = calloc(1, sizeof(*request));
+        request->id = id;
+        request->kind = WRITE;
+        request->seen = after;
+        /* Records are given in order, so no other comes between. */
+        request->seen.seq = model->recorded + 1;
+        model->waiting++;
+    }
+    /* It is there from the moment that the journal is given it: a dump may begin within the call.
+     */
+    if (model->journal) {
+        model->proposing = true;
+        model->proposed_id = id;
+        model->proposed = after;
+    } else {
+        model->contents[id] = after;
+    }
+    struct store_waiter *waiter = request ? &request->waiter : NULL;
+    int status =
+        delete ? store_delete(model->store, id_of(id, text), after.ack, model->now_ms, waiter)
+               : store_set(model->store, id_of(id, text), value, after.ack, model->now_ms, waiter);
+    model->proposing = false;
+    value_drop(&value);
+    if (status == STORE_WAIT) {
+        expect(model, after.ack == STORE_ACK_WAREHOUSE || (after.ack && model->journal));
         return;
-    expect(model, status == BRAIN_ENOMEM && model->faults);
-    model->contents[id] = before;
+    }
+    if (request) {
+        model->waiting--;
+        free(request);
+    }
+    if (status == STORE_DONE) {
+        expect(model, after.ack == STORE_ACK_MEMORY || !model->journal);
+        return;
+    }
+    if (!model->journal)
+        model->contents[id] = before;
+    expect(model, (status == BRAIN_ENOMEM && model->faults) ||
+                      (status == BRAIN_EJOURNAL && model->journal_failed) ||
+                      (status == BRAIN_EOVERLOAD && !delete &&model->options.memory_limit_bytes));
 }
 
 static void random_persist(struct model *model, unsigned id)
@@ -319,7 +483,7 @@ static void random_persist(struct model *model, unsigned id)
     if (roll(model, 3) > 0) {
         request = calloc(1, sizeof(*request));
         request->id = id;
-        request->persist = true;
+        request->kind = PERSIST;
         request->seen = model->contents[id];
         model->waiting++;
     }
@@ -340,7 +504,13 @@ static void random_request(struct model *model)
 {
     unsigned id = roll(model, IDS);
     model->depth++;
-    switch (roll(model, 8)) {
+    switch (roll(model, 9)) {
+    case 8:
+        if (model->journal && roll(model, 4) == 0) {
+            uint64_t first = roll(model, (uint32_t)model->recorded + 1);
+            store_rewrite(model->store, first, first + roll(model, 30), 1 + roll(model, 40));
+        }
+        break;
     case 0:
     case 1:
     case 2:
@@ -371,6 +541,10 @@ static void check_metrics(struct model *model)
     expect(model, metrics->loading + metrics->persisting == model->operations_count);
     expect(model, metrics->dirty > 0 || metrics->dirty_bytes + metrics->oldest_dirty_ms == 0);
     expect(model, metrics->objects <= IDS && metrics->dirty <= IDS);
+    uint64_t live = 0;
+    for (unsigned i = 0; i < model->records_count; i++)
+        live += model->records[i].live && !model->records[i].dead;
+    expect(model, !model->journal || live == metrics->dirty);
 }
 
 static void finish(struct model *model)
@@ -385,6 +559,7 @@ static void finish(struct model *model)
             break;
         expect(model, turn < 10000);
         complete_one(model);
+        journal_step(model);
         model->now_ms += store_advance(model->store, model->now_ms, 3);
     }
     for (unsigned id = 0; id < IDS; id++) {
@@ -403,24 +578,135 @@ static void finish(struct model *model)
     expect(model, store_metrics(model->store, model->now_ms)->bytes == 0);
 }
 
+static bool open_store(struct model *model)
+{
+    struct store_events events = {.context = model,
+        .load = on_load,
+        .dump = on_dump,
+        .set_aside = on_set_aside,
+        .answer = on_answer};
+    if (model->journal) {
+        events.record = on_record;
+        events.record_live = on_record_live;
+        events.record_dead = on_record_dead;
+    }
+    model->store = store_create(&model->options, events);
+    expect(model, model->store || model->faults);
+    return model->store != NULL;
+}
+
+/* What a crash leaves of the journal: all that was written and is not dead; of the rest, a part
+ * from the end of the dead on, or to the beginning of what was not written yet. */
+static void lose_records(struct model *model)
+{
+    uint64_t last = model->written;
+    if (model->recorded > last)
+        last += roll(model, (uint32_t)(model->recorded - last) + 1);
+    bool suffix = roll(model, 2) == 0;
+    unsigned first_kept = 0, kept = 0;
+    while (suffix && first_kept < model->records_count && model->records[first_kept].dead &&
+           model->records[first_kept].dead_after <= model->written)
+        first_kept++;
+    first_kept = first_kept ? roll(model, first_kept + 1) : 0;
+    for (unsigned i = first_kept; i < model->records_count; i++) {
+        struct record record = model->records[i];
+        bool dead = record.dead && record.dead_after <= model->written;
+        if (record.version.seq > last || (dead && !suffix))
+            continue;
+        record.live = record.dead = false;
+        model->records[kept++] = record;
+    }
+    model->records_count = kept;
+    model->written = model->recorded = model->settled = last;
+}
+
+static void crash(struct model *model)
+{
+    for (unsigned i = 0; i < OPERATIONS; i++) {
+        struct operation *o = &model->operations[i];
+        struct cell *cell = &model->cells[o->id];
+        if (!o->object || !o->dump || roll(model, 2) == 0)
+            continue; /* else it arrives, and nobody hears of that */
+        if (o->expected_known ? version_compare(cell->version, o->expected) == 0
+                              : version_compare(cell->version, o->version) < 0)
+            *cell = (struct cell){o->content, o->version};
+    }
+    model->crashed = true;
+    while (model->operations_count > 0)
+        complete_one(model);
+    store_destroy(model->store);
+    model->crashed = false;
+    expect(model, model->waiting == 0);
+
+    lose_records(model);
+    memset(model->reads_begun, 0, sizeof(model->reads_begun));
+    memset(model->reads_done, 0, sizeof(model->reads_done));
+    model->options.epoch.counter++;
+    model->options.epoch.seq = model->recorded;
+    if (!open_store(model))
+        return;
+    for (unsigned id = 0; id < IDS; id++)
+        model->contents[id] = model->cells[id].content;
+    for (unsigned i = 0; i < model->records_count; i++) {
+        struct record *record = &model->records[i];
+        char text[16];
+        fill_bytes(record->id, &record->content);
+        struct value value = {NULL, bytes, record->content.size};
+        expect(model, store_restore(model->store, id_of(record->id, text), record->version,
+                          record->content.exists ? &value : NULL, model->now_ms) == 0);
+        /* Between restart and dump an id holds what the journal had, though it may be older. */
+        model->contents[record->id] = record->content;
+    }
+    check_metrics(model);
+    struct content expected[IDS];
+    for (unsigned id = 0; id < IDS; id++) {
+        const struct content *here = &model->contents[id], *there = &model->cells[id].content;
+        expected[id] = here->write > there->write ? *here : *there;
+        expect(model, expected[id].write >= model->acked[id]);
+        char text[16];
+        store_persist(model->store, id_of(id, text), model->now_ms, NULL);
+    }
+    bool reliable = model->reliable;
+    model->reliable = true;
+    model->depth = NEST_MAX;
+    for (unsigned turn = 0; store_metrics(model->store, model->now_ms)->dirty > 0; turn++) {
+        expect(model, turn < 1000);
+        complete_one(model);
+        model->now_ms += store_advance(model->store, model->now_ms, 10);
+    }
+    model->reliable = reliable;
+    model->depth = 0;
+    for (unsigned id = 0; id < IDS; id++) {
+        expect(model, model->cells[id].content.write == expected[id].write);
+        model->contents[id] = model->cells[id].content;
+        model->contents[id].ack = STORE_ACK_MEMORY;
+    }
+}
+
 static void run(uint64_t seed, unsigned steps, bool faults)
 {
     static struct model model;
-    model = (struct model){.seed = seed, .random = seed * 0x9E3779B97F4A7C15U, .faults = faults};
+    memset(&model, 0, offsetof(struct model, records));
+    memset(&model.records_count, 0, sizeof(model) - offsetof(struct model, records_count));
+    model.seed = seed;
+    model.random = seed * 0x9E3779B97F4A7C15U;
+    model.faults = faults;
     model.now_ms = 1000 + roll(&model, 100000);
     model.at_once = roll(&model, 3) == 0;
+    model.journal = roll(&model, 4) > 0;
     for (unsigned id = 0; id < IDS; id++) {
         /* Some were written by earlier processes, also by ones with a higher epoch. */
         if (roll(&model, 2) == 0)
             continue;
-        struct content content = {roll(&model, 4) > 0, 1, 0};
+        struct content content = {.exists = roll(&model, 4) > 0, .write = 1};
         content.size = content.exists ? 50 : 0;
         model.contents[id] = content;
         model.cells[id] =
             (struct cell){content, {roll(&model, 3), 1 + roll(&model, 9), 1 + roll(&model, 5)}};
     }
     model.key_ttl_ms = roll(&model, 2) ? 50 : 5000;
-    struct store_options options = {
+    model.recorded = model.written = model.settled = 100;
+    model.options = (struct store_options){
         .key_ttl_ms = model.key_ttl_ms,
         .wait_timeout_ms = 400,
         .dumps_parallel = 1 + roll(&model, 4),
@@ -428,28 +714,34 @@ static void run(uint64_t seed, unsigned steps, bool faults)
         .retry_min_ms = 20,
         .retry_max_ms = 300,
         .hash_seed = seed,
-        .epoch = {1, 4, 0},
+        .epoch = {1, 4, 100},
+        .max_dirty_ms = roll(&model, 2) ? 0 : 40 + roll(&model, 100),
+        .breaker_failures = roll(&model, 2) ? 0 : 1 + roll(&model, 5),
     };
-    model.store = store_create(&options, (struct store_events){.context = &model,
-                                             .load = on_load,
-                                             .dump = on_dump,
-                                             .set_aside = on_set_aside,
-                                             .answer = on_answer});
-    if (!model.store) {
-        expect(&model, faults);
+    if (!open_store(&model))
         return;
+    if (model.journal && roll(&model, 2) == 0) {
+        uint64_t empty = store_metrics(model.store, model.now_ms)->memory;
+        store_destroy(model.store);
+        model.options.memory_limit_bytes = empty + 6000 + roll(&model, 20000);
+        if (!open_store(&model))
+            return;
     }
     for (unsigned step = 0; step < steps; step++) {
-        uint32_t what = roll(&model, 10);
-        if (what < 6)
+        uint32_t what = roll(&model, 12);
+        if (what < 6) {
             random_request(&model);
-        else if (what < 9)
+        } else if (what < 9) {
             complete_one(&model);
-        else {
+        } else if (what < 11) {
+            journal_step(&model);
+        } else {
             model.now_ms += roll(&model, 8) == 0 ? roll(&model, 12000) : roll(&model, 30);
             store_advance(model.store, model.now_ms, 1 + roll(&model, 8));
         }
         check_metrics(&model);
+        if (model.journal && !faults && roll(&model, 300) == 0)
+            crash(&model);
     }
     finish(&model);
     store_destroy(model.store);
