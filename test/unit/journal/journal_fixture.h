@@ -62,6 +62,7 @@ struct fault {
     bool limited; /* only `space` more bytes can be written */
     uint64_t space;
     unsigned failing_syncs; /* so many syncs fail, and lose what was not synced: zeros it */
+    bool spares_headers;    /* but not of a segment that has nothing but its header */
     unsigned chunk;         /* writes are cut to this many bytes */
     bool refuse_new;        /* no new file can be made */
     unsigned syncs, writes, cuts;
