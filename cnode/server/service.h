@@ -8,12 +8,13 @@
 #include "brain/object.h"
 
 struct service {
-    struct node *node;
+    struct node *node; /* NULL when it is closed: answers have nowhere to go */
     struct store *store;
     uv_loop_t *loop;
     struct etf_limits limits;
     uint64_t max_object_bytes;
     bool stopping; /* writes are refused, reads are still answered */
+    bool closing;  /* reads are refused too: everything is persisted */
     struct command_metrics metrics;
     struct command command; /* the one being executed: too large for the stack of a hot path */
     struct request_waiter *spare; /* ready for the next request that waits */

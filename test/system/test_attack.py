@@ -1,8 +1,11 @@
 """What attacks on a running node found, each as the smallest case that went wrong."""
 import os
 import shutil
+import struct
+import threading
 import time
 
+import etf
 from etf import Atom
 
 
@@ -38,3 +41,36 @@ def test_what_a_removed_data_dir_cost_is_counted(new_server, tmp_path):
     server.send_signal()
     assert server.wait() == 1
     assert "7 objects could not be persisted and are lost" in server.log
+
+
+def test_readers_that_never_pause_do_not_keep_a_stop(new_server):
+    server = new_server(drain_timeout=5000)
+    with server.client() as client:
+        assert client.set(b"written", 1) == "ok"
+        frames = b""
+        for number in range(3000):
+            frame = client.message((6, client.pid, Atom(""), Atom("brain")),
+                                   etf.encode((Atom("g"), True, b"cold%d" % number, client.pid, number)))
+            frames += struct.pack(">I", len(frame)) + frame
+        ended = threading.Event()
+
+        def talk(action):
+            try:
+                while not ended.is_set():
+                    action()
+            except OSError:
+                pass
+
+        threads = [threading.Thread(target=talk, args=(action,)) for action in
+                   (lambda: client.socket.sendall(frames), lambda: client.socket.recv(1 << 20))]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        server.send_signal()
+        try:
+            assert server.wait() == 0
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+    assert "everything is persisted" in server.log
