@@ -18,6 +18,9 @@ extern uint64_t next_seq;
 /* What on_written told. */
 extern uint64_t written, failed;
 extern unsigned failures_told;
+/* When the first failure was told: what was written then; and why, of the last one. */
+extern uint64_t written_before;
+extern char told_why[256];
 
 /* What was recovered by the last open; copies. */
 struct found {
