@@ -272,7 +272,8 @@ static void copy_until(struct parser *parser, struct buffer *out, size_t *from, 
            (keys[*next_key].at < end || (inclusive && keys[*next_key].at == end));
          ++*next_key)
         keys[*next_key].at = out->size + (keys[*next_key].at - *from);
-    buffer_append(out, parser->terms.data + *from, end - *from);
+    if (end > *from) /* there may be no terms at all, and then no data to point into */
+        buffer_append(out, parser->terms.data + *from, end - *from);
     *from = end;
 }
 

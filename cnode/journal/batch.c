@@ -165,7 +165,7 @@ void batch_list_append(struct batch_list *list, struct batch *batch)
     batch->next = NULL;
     *list->last = batch;
     list->last = &batch->next;
-    list->size += batch->size;
+    list->size += batch->size + sizeof(*batch);
 }
 
 struct batch *batch_list_take(struct batch_list *list)
@@ -176,7 +176,7 @@ struct batch *batch_list_take(struct batch_list *list)
     list->first = batch->next;
     if (list->first == NULL)
         list->last = &list->first;
-    list->size -= batch->size;
+    list->size -= batch->size + sizeof(*batch);
     batch->next = NULL;
     return batch;
 }

@@ -31,7 +31,7 @@ struct batch {
 
 struct batch_list {
     struct batch *first, **last;
-    uint64_t size; /* of all of them */
+    uint64_t size; /* of all of them in memory, about */
 };
 
 struct batch *batch_create(void); /* NULL: no memory */

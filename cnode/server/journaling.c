@@ -41,19 +41,30 @@ int journaling_record(struct journaling *journaling, struct slice id, struct ver
     return journal_append(journaling->journal, version.seq, buffer_slice(head), value);
 }
 
+static void announce_live(struct journaling *journaling)
+{
+    if (journaling->last_live != 0)
+        journal_live(journaling->journal, journaling->last_live);
+    journaling->last_live = 0;
+}
+
+/* Told to the journal with the next event: when a write replaces another, its record_dead follows
+ * at once, and then the old record must stay until the new one is durable (journal_replace). */
 void journaling_live(struct journaling *journaling, uint64_t seq)
 {
-    journal_live(journaling->journal, seq);
+    announce_live(journaling);
+    journaling->last_live = seq;
 }
 
-void journaling_replaced(struct journaling *journaling, uint64_t old_seq, uint64_t new_seq)
-{
-    journal_replace(journaling->journal, old_seq, new_seq);
-}
-
+/* A death that has nothing to do with the last write only waits for it without need, for a moment.
+ */
 void journaling_dead(struct journaling *journaling, uint64_t seq)
 {
-    journal_dead(journaling->journal, seq);
+    if (journaling->last_live != 0)
+        journal_replace(journaling->journal, seq, journaling->last_live);
+    else
+        journal_dead(journaling->journal, seq);
+    journaling->last_live = 0;
 }
 
 static void on_written(void *context, uint64_t seq, int status)
@@ -71,6 +82,7 @@ static void on_written(void *context, uint64_t seq, int status)
 static void on_turn(uv_prepare_t *turn)
 {
     struct journaling *journaling = turn->data;
+    announce_live(journaling);
     journal_submit(journaling->journal);
 }
 
@@ -193,6 +205,7 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
         &journaling->journal, loop, &options, events, on_record, journaling, &next_seq, why);
     if (error != 0)
         return error;
+    announce_live(journaling);
     store_raise_seq(store, next_seq - 1);
     uv_prepare_init(loop, &journaling->turn);
     journaling->turn.data = journaling;
@@ -224,5 +237,6 @@ void journaling_close(struct journaling *journaling, void (*closed)(void *contex
         return;
     }
     uv_prepare_stop(&journaling->turn);
+    announce_live(journaling);
     journal_close(journaling->journal, on_journal_closed);
 }

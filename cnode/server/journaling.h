@@ -16,6 +16,7 @@ struct journaling {
     struct journal *journal; /* NULL: none */
     struct buffer head;      /* of the record being written */
     uint64_t max_bytes;      /* of journal; above it, it is compacted */
+    uint64_t last_live; /* seq of a live record that the journal does not know of yet; 0: none */
     uint64_t rewrite_first, rewrite_last;
     bool rewriting; /* compaction of that range is under way */
     bool failing;   /* and the log says so */
@@ -32,11 +33,10 @@ bool journaling_is_on(const struct journaling *journaling);
 void journaling_metrics_register(
     struct metrics_registry *registry, const struct journaling *journaling);
 
-/* As store_events.record, record_live, record_replaced and record_dead. */
+/* As store_events.record, record_live and record_dead. */
 int journaling_record(struct journaling *journaling, struct slice id, struct version version,
     const struct value *value);
 void journaling_live(struct journaling *journaling, uint64_t seq);
-void journaling_replaced(struct journaling *journaling, uint64_t old_seq, uint64_t new_seq);
 void journaling_dead(struct journaling *journaling, uint64_t seq);
 
 /* Time passed: starts compaction, or goes on with it for at most `budget` objects. Returns true

@@ -68,6 +68,7 @@ static void on_node_closed(void *context)
 {
     struct server *server = context;
     server->node = NULL;
+    server->service.node = NULL; /* a load may still come back */
     storage_close(&server->storage, on_storage_closed);
 }
 
@@ -105,6 +106,9 @@ static void on_drain(uv_timer_t *timer)
     struct server *server = timer->data;
     uint64_t now_ms = uv_now(&server->loop);
     uint64_t unsaved = storage_unsaved(&server->storage);
+    /* Readers were served until here; those that never pause must not keep us. */
+    if (unsaved == 0)
+        server->service.closing = true;
     if (unsaved == 0 && !storage_is_busy(&server->storage)) {
         log_info("everything is persisted (%" PRIu64 " objects in %" PRIu64 " ms)",
             server->drain_total, now_ms - server->drain_started_ms);

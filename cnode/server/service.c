@@ -51,7 +51,7 @@ void service_metrics_register(struct metrics_registry *registry, const struct se
 static void answer(struct service *service, connection_id from, const struct reply_to *reply,
     enum reply_kind kind, int error, const struct value *tail)
 {
-    if (!reply_is_sent(reply->form, kind))
+    if (!reply_is_sent(reply->form, kind) || service->node == NULL)
         return;
     struct channel *channel = node_route(service->node, from, reply->pid);
     if (channel == NULL)
@@ -142,6 +142,11 @@ static void do_get(struct service *service, connection_id from, const struct com
     service->metrics.gets++;
     if (command->reply.form == REPLY_NONE)
         return;
+    if (service->closing) {
+        service->metrics.refused_shutdown++;
+        answer_error(service, from, &command->reply, BRAIN_ESHUTDOWN);
+        return;
+    }
     struct request_waiter *waiter = spare_waiter(service);
     if (waiter == NULL) {
         answer_error(service, from, &command->reply, BRAIN_ENOMEM);

@@ -8,7 +8,7 @@
 #include "brain/object.h"
 
 struct service {
-    struct node *node;
+    struct node *node; /* NULL when it is closed: answers have nowhere to go */
     struct store *store;
     uv_loop_t *loop;
     struct etf_limits limits;
@@ -16,6 +16,7 @@ struct service {
     enum store_ack ack; /* of writes that do not say */
     bool has_journal;
     bool stopping;              /* writes are refused, reads are still answered */
+    bool closing;               /* reads are refused too: everything is persisted */
     uint64_t refusal_logged_ms; /* 0: never */
     struct command_metrics metrics;
     struct command command; /* the one being executed: too large for the stack of a hot path */

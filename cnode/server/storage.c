@@ -146,12 +146,6 @@ static void on_record_live(void *context, uint64_t seq)
     journaling_live(&storage->journaling, seq);
 }
 
-static void on_record_replaced(void *context, uint64_t old_seq, uint64_t new_seq)
-{
-    struct storage *storage = context;
-    journaling_replaced(&storage->journaling, old_seq, new_seq);
-}
-
 static void on_record_dead(void *context, uint64_t seq)
 {
     struct storage *storage = context;
@@ -253,6 +247,25 @@ static struct warehouse_options warehouse_options_of(const struct config *config
         .manager = config->warehouse_manager,
         .data_dir = config->data_dir,
         .map_bytes = config->local_map_size,
+        .value_limit_bytes = config->max_object_bytes,
+        .s3 =
+            {
+                .endpoint = config->s3_endpoint,
+                .region = config->s3_region,
+                .bucket = config->s3_bucket,
+                .prefix = config->s3_prefix,
+                .path_style = config->s3_path_style,
+                .ca_file = config->s3_ca_file,
+                .access_key = config->s3_access_key,
+                .secret_key = config->s3_secret_key,
+                .session_token = config->s3_session_token,
+                .profile = config->s3_profile,
+                .parallel = (uint32_t)config->s3_parallel,
+                .timeout_ms = (uint32_t)config->s3_timeout,
+                .connect_timeout_ms = (uint32_t)config->s3_connect_timeout,
+                .stall_timeout_ms = (uint32_t)config->s3_stall_timeout,
+                .require_conditions = config->s3_require_conditions,
+            },
     };
 }
 
@@ -276,7 +289,6 @@ static int open_store(
     if (config->journal) {
         events.record = on_record;
         events.record_live = on_record_live;
-        events.record_replaced = on_record_replaced;
         events.record_dead = on_record_dead;
     }
     storage->store = store_create(&options, events);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,8 @@ struct local {
     MDB_dbi objects, meta;
     MDB_txn *reader; /* reset between uses; NULL: none yet */
     uint64_t map_bytes;
+    dev_t device; /* of the file that was opened first */
+    ino_t inode;
     int lock;
     struct buffer key, head;
     char path[4096 + 16];
@@ -184,6 +187,21 @@ fail:
     return BRAIN_EIO;
 }
 
+static int remember_file(struct local *local, char why[WAREHOUSE_TEXT])
+{
+    struct stat file;
+    int fd, status = mdb_env_get_fd(local->env, &fd);
+    if (status == 0 && fstat(fd, &file) != 0)
+        status = errno;
+    if (status != 0) {
+        say(local, why, "opened", status);
+        return BRAIN_EIO;
+    }
+    local->device = file.st_dev;
+    local->inode = file.st_ino;
+    return 0;
+}
+
 static int local_open(void **state, const struct warehouse_options *options, struct version *epoch,
     char why[WAREHOUSE_TEXT])
 {
@@ -199,6 +217,8 @@ static int local_open(void **state, const struct warehouse_options *options, str
     if (status == 0) {
         snprintf(local->path, sizeof(local->path), "%s/objects.mdb", options->data_dir);
         status = open_env(local, epoch, why);
+        if (status == 0 && (status = remember_file(local, why)) != 0)
+            close_env(local);
         if (status != 0)
             close(local->lock);
     }
@@ -220,10 +240,23 @@ static void local_close(void *state)
     heap_release(local);
 }
 
+/* A file that was deleted, or moved away, can be written on until we close it, and nobody finds
+ * that again: such dumps must fail, so that the objects stay in RAM. */
+static bool is_in_place(const struct local *local, char error[WAREHOUSE_TEXT])
+{
+    struct stat now;
+    if (stat(local->path, &now) == 0 && now.st_dev == local->device && now.st_ino == local->inode)
+        return true;
+    snprintf(error, WAREHOUSE_TEXT,
+        "%.300s was removed or replaced while in use; only moving the same file back helps",
+        local->path);
+    return false;
+}
+
 /* Open, or open again after a failure that LMDB does not recover from? */
 static bool is_ready(struct local *local, char error[WAREHOUSE_TEXT])
 {
-    return local->env != NULL || open_env(local, NULL, error) == 0;
+    return local->env != NULL || (is_in_place(local, error) && open_env(local, NULL, error) == 0);
 }
 
 static void fail_batch(struct warehouse_request *batch)
@@ -451,7 +484,7 @@ static void local_write(void *state, struct warehouse_request *batch, char error
 {
     struct local *local = state;
     uint64_t bytes = 0;
-    if (!is_ready(local, error)) {
+    if (!is_ready(local, error) || !is_in_place(local, error)) {
         fail_batch(batch);
         return;
     }

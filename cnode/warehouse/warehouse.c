@@ -67,7 +67,7 @@ struct warehouse {
     uint64_t stop_ms;         /* then: when everything is over */
 };
 
-static const struct warehouse_driver *const drivers[] = {&warehouse_local};
+static const struct warehouse_driver *const drivers[] = {&warehouse_local, &warehouse_s3};
 
 /* ---- writes under way ------------------------------------------------------------------------ */
 
@@ -425,7 +425,7 @@ int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
     *why = text;
     const struct warehouse_driver *driver = find_driver(options->manager);
     if (driver == NULL) {
-        snprintf(text, sizeof(text), "warehouse_manager \"%s\" is not known; there is: local",
+        snprintf(text, sizeof(text), "warehouse_manager \"%s\" is not known; there are: local, s3",
             options->manager);
         return BRAIN_ECONFIG;
     }

@@ -99,7 +99,7 @@ void reply_write(struct buffer *out, const struct reply_to *reply, enum reply_ki
     X(refused_ids, COUNTER, "requests with a bad id")                                              \
     X(refused_terms, COUNTER, "requests with a term that is malformed or over a limit")            \
     X(refused_sizes, COUNTER, "values larger than max_object_bytes")                               \
-    X(refused_shutdown, COUNTER, "writes refused while shutting down")                             \
+    X(refused_shutdown, COUNTER, "requests refused while shutting down")                           \
     X(refused_writes, COUNTER, "writes refused: journal, memory limit, no memory")                 \
     X(timeouts, COUNTER, "requests that waited longer than server_exec_timeout")
 

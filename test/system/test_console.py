@@ -462,6 +462,18 @@ def test_interrupt_gives_up_waiting(server, terminal):
     assert console.command("get a") == "no such object"
 
 
+def test_interrupt_gives_up_an_answer(server, terminal):
+    console = terminal("--timeout", "60000", "--name", "nobody")
+    console.type("set a 1\r")
+    console.expect("set a 1\r\n")
+    with server.client() as client:
+        wait_until(lambda: client.info()["dist"]["connections"] == 2, 10, "the request")
+    time.sleep(0.3)
+    console.type("\x03")
+    console.expect("interrupted; whether brain@localhost did it is not known", 5)
+    console.prompt()
+
+
 def test_a_server_that_comes_back(new_server, terminal, epmd):
     server = new_server()
     console = terminal()

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "record.h"
 #include "segment.h"
 
 uv_loop_t loop;
@@ -19,6 +20,8 @@ char directory[64];
 const char *why;
 uint64_t next_seq, written, failed;
 unsigned failures_told;
+uint64_t written_before;
+char told_why[256];
 struct found *found;
 size_t found_count;
 bool keep_found;
@@ -41,8 +44,11 @@ static void on_written(void *context, uint64_t seq, int status)
         ck_assert_int_eq(status, BRAIN_EJOURNAL);
         ck_assert_uint_gt(seq, written);
         ck_assert_uint_gt(seq, failed);
+        ck_assert(journal_is_failing(journal));
+        snprintf(told_why, sizeof(told_why), "%s", journal_last_error(journal));
+        if (failures_told++ == 0)
+            written_before = written;
         failed = seq;
-        failures_told++;
     }
 }
 
@@ -360,7 +366,8 @@ static int fault_sync(int fd)
     struct stat about;
     ck_assert_int_eq(fstat(fd, &about), 0);
     pthread_mutex_lock(&fault_lock);
-    bool fails = fault.failing_syncs > 0;
+    bool fails =
+        fault.failing_syncs > 0 && !(fault.spares_headers && about.st_size == SEGMENT_HEADER);
     if (fails)
         fault.failing_syncs--;
     else

@@ -18,6 +18,9 @@ extern uint64_t next_seq;
 /* What on_written told. */
 extern uint64_t written, failed;
 extern unsigned failures_told;
+/* When the first failure was told: what was written then; and why, of the last one. */
+extern uint64_t written_before;
+extern char told_why[256];
 
 /* What was recovered by the last open; copies. */
 struct found {
@@ -62,6 +65,7 @@ struct fault {
     bool limited; /* only `space` more bytes can be written */
     uint64_t space;
     unsigned failing_syncs; /* so many syncs fail, and lose what was not synced: zeros it */
+    bool spares_headers;    /* but not of a segment that has nothing but its header */
     unsigned chunk;         /* writes are cut to this many bytes */
     bool refuse_new;        /* no new file can be made */
     unsigned syncs, writes, cuts;

@@ -77,10 +77,10 @@ END_TEST
 
 START_TEST(model)
 {
-    enum { SEQS = 4000 };
+    enum { SEQS = 2000 };
     static uint64_t segment_of[SEQS + 1];
     static bool live[SEQS + 1];
-    for (unsigned seed = 1; seed <= 20; seed++) {
+    for (unsigned seed = 1; seed <= 5; seed++) {
         uint64_t seq = 0, ordinal = 0, oldest = 1, total = 0;
         srand(seed);
         memset(live, 0, sizeof(live));

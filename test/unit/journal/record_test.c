@@ -62,8 +62,10 @@ static int record(void *context, uint64_t seq, struct slice payload)
     ck_assert_uint_ge(seq, 100);
     ck_assert_uint_lt(seq, 100 + RECORDS);
     ck_assert_uint_eq(payload.size, sizes[seq - 100]);
-    for (size_t i = 0; i < payload.size; i++)
-        ck_assert_uint_eq(payload.data[i], byte_of(seq, i));
+    size_t same = 0;
+    while (same < payload.size && payload.data[same] == byte_of(seq, same))
+        same++;
+    ck_assert_uint_eq(same, payload.size);
     seen.seqs[seen.count++] = seq;
     return 0;
 }

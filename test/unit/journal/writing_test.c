@@ -251,6 +251,37 @@ START_TEST(policies)
 }
 END_TEST
 
+/* Very many batches, and values, given back by one sync: in slices, but all of them. */
+START_TEST(many_batches)
+{
+    options.sync = JOURNAL_SYNC_INTERVAL;
+    options.sync_interval_ms = 3600000;
+    open_journal();
+    for (uint64_t seq = 1; seq <= 25000; seq++) {
+        append(seq, 30);
+        journal_submit(journal);
+    }
+    for (uint64_t seq = 25001; seq <= 37000; seq++)
+        append(seq, 2100);
+    journal_submit(journal);
+    run_until_written(37000);
+    ck_assert_uint_ge(journal_held_bytes(journal), 12000 * 2100);
+    close_journal(); /* frees all, or the sanitizer says so */
+    options.sync_interval_ms = 5;
+    keep_found = false;
+    open_journal();
+    ck_assert_uint_eq(found_count, 37000);
+    for (uint64_t seq = next_seq; seq < next_seq + 25000; seq++) {
+        append(seq, 30);
+        journal_submit(journal);
+    }
+    run_until_written(next_seq + 24999);
+    while (journal_held_bytes(journal) > 0)
+        run_once();
+    ck_assert_uint_eq(metric("records"), 25000);
+}
+END_TEST
+
 START_TEST(no_memory)
 {
     unsigned n, refused = 0;
@@ -316,6 +347,7 @@ int main(void)
     tcase_add_test(tcase, replaced_but_not_durable);
     tcase_add_test(tcase, close_empty);
     tcase_add_test(tcase, policies);
+    tcase_add_test(tcase, many_batches);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
