@@ -86,6 +86,12 @@ const struct store_metrics *store_metrics(struct store *store, uint64_t now_ms)
     return &store->metrics;
 }
 
+void store_raise_seq(struct store *store, uint64_t seq)
+{
+    if (store->latest.seq < seq)
+        store->latest.seq = seq;
+}
+
 void store_metrics_register(struct metrics_registry *registry, struct store *store)
 {
     const struct store_metrics *source = &store->metrics;

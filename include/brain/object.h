@@ -75,9 +75,11 @@ struct store_options {
     uint64_t dumps_parallel_bytes;
     uint64_t retry_min_ms, retry_max_ms; /* backoff of failed dumps, doubling, with jitter */
     uint64_t hash_seed;                  /* random: ids cannot be chosen to collide */
-    struct version epoch;  /* view and counter of new versions, above all stored ones; seq: of the
-                              last write ever made, so that seq grows over the life of the journal */
-    uint64_t max_dirty_ms; /* a busy object is dumped at least this often; 0: no bound */
+    /* Of new versions. View and counter: above all stored ones. seq: of the last write ever made,
+     * so that it grows over the life of the data directory. Writes that a crash lost count too, the
+     * warehouse may have them: so leave a gap above the last that was found. */
+    struct version epoch;
+    uint64_t max_dirty_ms;       /* a busy object is dumped at least this often; 0: no bound */
     uint64_t memory_limit_bytes; /* 0: none */
     uint32_t breaker_failures; /* dumps that fail in a row before all dumps pause and one at a time
                                   is tried, every retry_max_ms at the latest; 0: never */
@@ -207,6 +209,10 @@ void store_written(struct store *store, uint64_t seq, int status, uint64_t now_m
  * is not looked at. 0 or BRAIN_ENOMEM. */
 int store_restore(struct store *store, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms);
+
+/* At start, after the last store_restore: writes get numbers above `seq` (a journal may have held
+ * records that nobody could read). */
+void store_raise_seq(struct store *store, uint64_t seq);
 
 /* Compaction of the journal: appends again (events.record, a new version) every dirty object whose
  * live record has a seq in first..last. Restored objects that were not written since are put in
