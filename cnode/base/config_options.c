@@ -48,6 +48,8 @@ static const struct limits limits_of[CONFIG_OPTION_COUNT] = {
     [CONFIG_AT_journal_max_size] = BYTES(131072),
     [CONFIG_AT_memory_limit] = BYTES(0),
     [CONFIG_AT_max_dirty_ms] = MS(0),
+    /* Longer than the longest request in flight can live. */
+    [CONFIG_AT_tombstone_keep] = MS(1000),
     [CONFIG_AT_dump_breaker_failures] = AMOUNT(0, 1000000),
     [CONFIG_AT_s3_parallel] = AMOUNT(1, 1024),
     [CONFIG_AT_s3_timeout] = {1000, 600000, "milliseconds"},

@@ -25,6 +25,13 @@ static uint64_t unix_ms(void)
 
 /* ---- writes ---------------------------------------------------------------------------------- */
 
+static void announce_live(struct journaling *journaling)
+{
+    if (journaling->last_live != 0)
+        journal_live(journaling->journal, journaling->last_live);
+    journaling->last_live = 0;
+}
+
 int journaling_record(struct journaling *journaling, struct slice id, struct version version,
     const struct value *value)
 {
@@ -38,14 +45,8 @@ int journaling_record(struct journaling *journaling, struct slice id, struct ver
         stored_write_tombstone(head, id, version, unix_ms());
     if (buffer_status(head) != 0)
         return BRAIN_ENOMEM;
+    announce_live(journaling);
     return journal_append(journaling->journal, version.seq, buffer_slice(head), value);
-}
-
-static void announce_live(struct journaling *journaling)
-{
-    if (journaling->last_live != 0)
-        journal_live(journaling->journal, journaling->last_live);
-    journaling->last_live = 0;
 }
 
 /* Told to the journal with the next event: when a write replaces another, its record_dead follows

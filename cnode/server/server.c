@@ -19,6 +19,7 @@
 #include "brain/node.h"
 #include "epmd_starter.h"
 #include "info.h"
+#include "loop_watch.h"
 #include "service.h"
 #include "storage.h"
 
@@ -31,6 +32,7 @@ struct server {
     struct storage storage;
     struct service service;
     struct node *node;
+    struct loop_watch watch;
     struct metrics_registry metrics;
     uv_signal_t signals[TRACKED_SIGNALS];
     uv_timer_t drain;
@@ -61,6 +63,7 @@ static void close_signals(struct server *server)
 static void on_storage_closed(void *context)
 {
     struct server *server = context;
+    loop_watch_stop(&server->watch);
     close_signals(server);
 }
 
@@ -350,6 +353,7 @@ static int open_all(struct server *server, const char *cookie, const char **why)
     storage_metrics_register(&server->metrics, &server->storage);
     service_metrics_register(&server->metrics, &server->service);
     node_metrics_register(&server->metrics, server->node);
+    loop_watch_metrics_register(&server->metrics, &server->watch);
     return 0;
 }
 
@@ -365,6 +369,8 @@ static enum server_exit serve(struct server *server, const char *cookie)
         log_error("%s", why);
         close_everything(server);
     }
+    /* A long recovery is no turn: the watch begins when there is somebody to be served. */
+    loop_watch_start(&server->watch, &server->loop);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     service_release(&server->service);
     return server->status;

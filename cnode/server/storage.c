@@ -2,6 +2,7 @@
 
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "brain/log.h"
 
@@ -173,6 +174,30 @@ static void note_health(struct storage *storage, const struct warehouse_request 
             (const char *)request->id);
 }
 
+static uint64_t unix_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A load found the mark of an object that was deleted long ago: nothing that could bring the object
+ * back is left in flight, so the mark may go. Without memory it stays until the next load. */
+static void forget_tombstone(struct storage *storage, const struct warehouse_request *found)
+{
+    uint64_t now_ms = unix_ms();
+    if (!found->stored_tombstone || found->stored_unix_ms > now_ms ||
+        now_ms - found->stored_unix_ms < storage->tombstone_keep_ms)
+        return;
+    struct warehouse_request *request =
+        request_for(storage, WAREHOUSE_FORGET, slice_of(found->id, found->id_size));
+    if (request == NULL)
+        return;
+    request->expected = found->stored;
+    request->expected_known = true;
+    warehouse_submit(storage->warehouse, request);
+}
+
 static void on_done(void *context, struct warehouse_request *request)
 {
     struct storage *storage = context;
@@ -188,6 +213,7 @@ static void on_done(void *context, struct warehouse_request *request)
             store_loaded(storage->store, request->owner, request->status, stored,
                 request->status == 0 ? &request->loaded : NULL, now_ms);
         value_drop(&request->loaded);
+        forget_tombstone(storage, request);
         break;
     case WAREHOUSE_DUMP:
         store_dumped(storage->store, request->owner, request->status, stored, now_ms);
@@ -197,6 +223,8 @@ static void on_done(void *context, struct warehouse_request *request)
             log_error("late: our value of \"%.*s\" could not be kept: %s",
                 shown_size(request->id_size), (const char *)request->id,
                 error_sentence(request->status));
+        break;
+    case WAREHOUSE_FORGET:
         break;
     }
     give_request(storage, request);
@@ -302,7 +330,12 @@ static int open_store(
 int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
     storage_answer_cb answer, void *context, const char **why)
 {
-    *storage = (struct storage){.loop = loop, .answer = answer, .context = context};
+    *storage = (struct storage){
+        .loop = loop,
+        .answer = answer,
+        .context = context,
+        .tombstone_keep_ms = config->tombstone_keep,
+    };
     uv_timer_init(loop, &storage->timer);
     storage->timer.data = storage;
     const struct warehouse_options where = warehouse_options_of(config);

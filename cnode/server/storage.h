@@ -23,6 +23,7 @@ struct storage {
     struct journaling journaling;
     struct warehouse_request *spare; /* finished requests, used again */
     unsigned spare_count;
+    uint64_t tombstone_keep_ms;
     uint64_t failures; /* since the last success; 0: the warehouse works */
     storage_answer_cb answer;
     void *context;

@@ -335,6 +335,7 @@ static int load_found(
     request->stored = stored.version;
     request->stored_known = true;
     request->stored_tombstone = stored.deleted;
+    request->stored_unix_ms = stored.unix_ms;
     return stored.deleted ? BRAIN_ENOENT : 0;
 }
 
@@ -435,6 +436,19 @@ static int put(struct local *local, MDB_txn *transaction, MDB_val *key,
     return 0;
 }
 
+/* Removes the tombstone that the request means, and nothing else. Returns 0 or LMDB's code. */
+static int forget(struct local *local, MDB_txn *transaction, MDB_val *key,
+    const struct warehouse_request *request, const MDB_val *existing)
+{
+    struct stored stored;
+    uint32_t crc;
+    if (stored_read_head(slice_of(existing->mv_data, existing->mv_size),
+            slice_of(request->id, request->id_size), &stored, &crc) != 0 ||
+        !stored.deleted || version_compare(stored.version, request->expected) != 0)
+        return 0;
+    return mdb_del(transaction, local->objects, key, NULL);
+}
+
 /* One request inside the transaction. Sets its status; returns LMDB's code when the transaction as
  * a whole is lost. */
 static int write_one(struct local *local, MDB_txn *transaction, struct warehouse_request *request,
@@ -457,6 +471,8 @@ static int write_one(struct local *local, MDB_txn *transaction, struct warehouse
     int status = mdb_get(transaction, local->objects, &key, &existing);
     if (status != 0 && status != MDB_NOTFOUND)
         return status;
+    if (request->operation == WAREHOUSE_FORGET)
+        return status == 0 ? forget(local, transaction, &key, request, &existing) : 0;
     request->status = check_precondition(request, status == 0 ? &existing : NULL, &done);
     if (request->status != 0 || done)
         return 0;

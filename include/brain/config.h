@@ -33,6 +33,7 @@
     X(NUMBER, journal_segment_size, "67108864", "bytes of one segment of the journal")             \
     X(NUMBER, journal_max_size, "1073741824", "bytes of journal before it is compacted")           \
     X(NUMBER, memory_limit, "0", "bytes of RAM for objects, index and buffers; 0: no limit")       \
+    X(NUMBER, tombstone_keep, "604800000", "ms that the mark of a deleted object is kept")         \
     X(NUMBER, max_dirty_ms, "300000", "ms after which a busy object is dumped too; 0: never")      \
     X(NUMBER, dump_breaker_failures, "10", "failed dumps in a row before all pause; 0: never")     \
     X(NUMBER, local_map_size, "1073741824", "bytes, first size of the local warehouse's map")      \

@@ -15,6 +15,8 @@ enum warehouse_operation {
     WAREHOUSE_LOAD,
     WAREHOUSE_DUMP,      /* a value, or a tombstone */
     WAREHOUSE_SET_ASIDE, /* under a conflict name, without precondition */
+    WAREHOUSE_FORGET,    /* remove the tombstone of exactly the version `expected`, if it is still
+                            there and the store can do that conditionally; else nothing. status 0 */
 };
 
 /* One request; allocated by the caller, owned by the warehouse until `done` is called with it. */
@@ -45,7 +47,8 @@ struct warehouse_request {
     struct version stored; /* load: version found; dump conflict: version there, zero for nothing */
     bool stored_known;
     bool stored_tombstone;
-    struct value loaded; /* the caller drops it */
+    uint64_t stored_unix_ms; /* load of a tombstone: when the object was deleted */
+    struct value loaded;     /* the caller drops it */
 };
 
 #define WAREHOUSE_METRICS(X)                                                                       \
