@@ -330,6 +330,7 @@ static void watch_signals(struct server *server)
 {
     static const int numbers[TRACKED_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* past ulimit -f: an error of the write, not our end */
     for (int i = 0; i < TRACKED_SIGNALS; i++) {
         uv_signal_init(&server->loop, &server->signals[i]);
         server->signals[i].data = server;

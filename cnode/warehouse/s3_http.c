@@ -126,16 +126,23 @@ static size_t on_header(char *data, size_t one, size_t size, void *context)
     return size;
 }
 
+/* What the answer says of the length of its body; 0: nothing. */
+static uint64_t promised_bytes(const struct s3_exchange *exchange)
+{
+    curl_off_t promised = -1;
+    curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &promised);
+    return promised > 0 ? (uint64_t)promised : 0;
+}
+
 /* Makes room for `size` bytes of body in all. */
 static bool make_room(struct s3_exchange *exchange, size_t size)
 {
-    curl_off_t promised = -1;
+    uint64_t promised = promised_bytes(exchange);
     size_t have = exchange->body == NULL ? 0 : exchange->body->size;
     if (size <= have)
         return true;
-    curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &promised);
     size_t wanted = have * 2 < FIRST_GROWTH ? FIRST_GROWTH : have * 2;
-    if (promised > 0 && (size_t)promised < wanted)
+    if (promised > 0 && promised < wanted)
         wanted = (size_t)promised;
     if (wanted < size)
         wanted = size;
@@ -163,11 +170,15 @@ static size_t on_body(char *data, size_t one, size_t size, void *context)
         return exchange->too_big ? 0 : size;
     }
     size_t limit = exchange->call.limit, taken = size;
-    if (size > limit - exchange->body_size) {
+    bool is_more = size > limit - exchange->body_size;
+    if (!exchange->call.first_bytes && (is_more || promised_bytes(exchange) > limit)) {
+        exchange->too_big = true;
+        return 0;
+    }
+    if (is_more) {
         /* A store that does not know ranges sends everything. */
-        exchange->enough = exchange->call.first_bytes;
-        exchange->too_big = !exchange->enough;
-        taken = exchange->enough ? limit - exchange->body_size : 0;
+        exchange->enough = true;
+        taken = limit - exchange->body_size;
     }
     if (taken == 0 || !make_room(exchange, exchange->body_size + taken))
         return 0;

@@ -211,7 +211,8 @@ static bool take_submitted(struct warehouse *warehouse)
     pthread_mutex_lock(&warehouse->lock);
     list_move(&fresh, &warehouse->loads);
     bool closing = warehouse->closing;
-    if (closing && fresh.first == NULL && warehouse->dispatch.count == 0)
+    if (closing && fresh.first == NULL && warehouse->dispatch.count == 0 &&
+        warehouse->over.first == NULL)
         warehouse->stopped = true;
     bool stopped = warehouse->stopped;
     pthread_mutex_unlock(&warehouse->lock);

@@ -1,5 +1,6 @@
 """What attacks on a running node found, each as the smallest case that went wrong."""
 import os
+import resource
 import shutil
 import struct
 import threading
@@ -7,6 +8,7 @@ import time
 
 import etf
 from etf import Atom
+from harness import wait_until
 
 
 def test_a_removed_data_dir_is_noticed_and_nothing_leaves_ram(new_server, tmp_path):
@@ -74,3 +76,23 @@ def test_readers_that_never_pause_do_not_keep_a_stop(new_server):
             for thread in threads:
                 thread.join()
     assert "everything is persisted" in server.log
+
+
+def test_a_limit_on_file_sizes_is_an_error_of_the_warehouse(new_server):
+    server = new_server(key_ttl=50, dump_retry_min=10, dump_retry_max=50, local_map_size=1 << 20)
+    with server.client() as client:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        values = {number: bytes([number]) * 100000 for number in range(30)}
+        for number, value in values.items():
+            assert client.set(number, value) == "ok"
+        answers = [client.call((Atom("persist"), number)) for number in values]
+        assert (Atom("error"), "warehouse") in answers
+        for number, value in values.items():
+            assert client.get(number) == (Atom("ok"), value)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        for number in values:
+            wait_until(lambda number=number: client.call((Atom("persist"), number)) == "ok")
+    server.stop()
+    with new_server().client() as client:
+        for number, value in values.items():
+            assert client.get(number) == (Atom("ok"), value)

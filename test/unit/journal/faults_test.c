@@ -90,10 +90,14 @@ START_TEST(full_of_the_dead)
     journal_submit(journal);
     run_until_written(1);
     fault_set((struct fault){.limited = true});
-    append(2, 2000);
+    /* The first is needed until the second is durable, or in the warehouse. */
+    struct value value = payload_of(2, 2000);
+    ck_assert_int_eq(journal_append(journal, 2, value_slice(value), NULL), 0);
+    value_drop(&value);
+    journal_replace(journal, 1, 2);
     journal_submit(journal);
     run_until_failed(2);
-    journal_dead(journal, 1);
+    ck_assert_uint_eq(segment_files(numbers, 4), 1);
     journal_dead(journal, 2);
     while (segment_files(numbers, 4) != 0)
         run_once();
@@ -140,6 +144,7 @@ START_TEST(sync_fails)
 {
     fault_install();
     options.sync = _i % 6 < 3 ? JOURNAL_SYNC_ALWAYS : JOURNAL_SYNC_INTERVAL;
+    options.retry_ms = 150; /* or a failure may be over before the loop hears of it */
     unsigned failures = 1 + (unsigned)_i % 3;
     open_journal();
     append(1, 1000);
@@ -185,34 +190,45 @@ END_TEST
 /* The disk is full just when the records of the failed sync are to be written again. */
 START_TEST(sync_fails_and_disk_full)
 {
+    enum { ONE = RECORD_HEADER + 1000 };
+    size_t size;
     fault_install();
     options.sync = JOURNAL_SYNC_INTERVAL;
-    options.segment_bytes = 2500;
+    options.sync_interval_ms = 200;
     open_journal();
     append(1, 1000);
     journal_submit(journal);
     run_until_written(1);
     run_until(has_settled);
-    fault_set((struct fault){.failing_syncs = 1});
+    /* Room for these three, and then for a new segment with one of them. */
+    fault_set((struct fault){.failing_syncs = 1,
+        .spares_headers = true,
+        .limited = true,
+        .space = 3 * ONE + SEGMENT_HEADER + ONE + ONE / 2});
     for (uint64_t seq = 2; seq <= 4; seq++) {
         append(seq, 1000);
         journal_submit(journal);
     }
-    while (metric("failures") == 0)
+    while (metric("failures") < 3)
         run_once();
-    fault_set((struct fault){.limited = true, .space = 1500});
     append(5, 1000);
     journal_submit(journal);
     run_until_failed(5);
-    for (int i = 0; i < 20; i++)
+    while (metric("syncs") < 2)
         run_once();
     ck_assert(journal_is_failing(journal));
+    /* One of them is safe in the new segment; the old one keeps what it has until all are. */
+    free(read_segment(1, &size));
+    ck_assert_uint_eq(size, SEGMENT_HEADER + 4 * ONE);
     fault_set((struct fault){0});
     run_until_written(5);
     run_until(has_settled);
+    free(read_segment(1, &size));
+    ck_assert_uint_eq(size, SEGMENT_HEADER + ONE);
     close_journal();
     open_journal();
     check_all(5, 1000);
+    ck_assert_uint_eq(found_count, 5);
     ck_assert_uint_eq(metric("recovered_bad_records"), 0);
     ck_assert_uint_eq(metric("recovered_missing"), 0);
 }
