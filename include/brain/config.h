@@ -64,7 +64,7 @@
     X(NUMBER, key_ttl, "60000", "ms idle before a dump, and again before leaving RAM")             \
     X(NUMBER, server_exec_timeout, "5000", "ms a request may wait")                                \
     X(NUMBER, drain_timeout, "60000", "ms a stop may take to persist everything")                  \
-    X(NUMBER, dumps_parallel, "256", "dumps under way at once")                                    \
+    X(NUMBER, dumps_parallel, "1024", "dumps under way at once")                                   \
     X(NUMBER, dumps_parallel_bytes, "67108864", "bytes of dumps under way at once")                \
     X(NUMBER, dump_retry_min, "500", "ms before a failed dump is tried again, then doubling")      \
     X(NUMBER, dump_retry_max, "60000", "ms at most between two tries")                             \
