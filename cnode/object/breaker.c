@@ -85,7 +85,9 @@ void breaker_shelve(struct store *store, uint32_t *budget)
 
 uint64_t breaker_next_ms(const struct store *store)
 {
-    if (!store->breaker_open || store->metrics.persisting > 0)
+    bool wanted = !list_is_empty(&store->urgent) || !list_is_empty(&store->retries) ||
+                  !list_is_empty(&store->cold);
+    if (!store->breaker_open || store->metrics.persisting > 0 || !wanted)
         return UINT64_MAX;
     return store->breaker_probe_at_ms > store->now_ms ? store->breaker_probe_at_ms - store->now_ms
                                                       : 0;

@@ -163,7 +163,7 @@ bool breaker_failed(struct store *store);
 void breaker_tell(struct store *store, int status);
 /* While it is open: objects that wait for a retry go back to being plain dirty items. */
 void breaker_shelve(struct store *store, uint32_t *budget);
-/* Until the next probe; UINT64_MAX: none is waited for. */
+/* Until the next probe; UINT64_MAX: nothing waits for one. */
 uint64_t breaker_next_ms(const struct store *store);
 
 /* memory.c */

@@ -40,7 +40,7 @@ int version_compare(struct version a, struct version b); /* <0, 0, >0 */
     X(oldest_dirty_ms, GAUGE, "age of the oldest write that the warehouse does not have yet, ms")  \
     X(loading, GAUGE, "objects being loaded")                                                      \
     X(persisting, GAUGE, "objects being dumped")                                                   \
-    X(waiting, GAUGE, "requests waiting for a load or a dump")                                     \
+    X(waiting, GAUGE, "requests waiting for a load, a dump or the journal")                        \
     X(hits, COUNTER, "reads answered from RAM")                                                    \
     X(misses, COUNTER, "reads of objects that were not in RAM")                                    \
     X(loads_found, COUNTER, "loads that found the object")                                         \

@@ -323,8 +323,8 @@ static void check_acknowledged(struct model *model, const struct request *reques
 {
     const struct content *seen = &request->seen;
     if (seen->ack == STORE_ACK_JOURNAL && seen->seq != 0)
-        expect(model, seen->seq <= model->settled ||
-                          model->cells[request->id].content.write >= seen->write);
+        expect(model,
+            seen->seq <= model->settled || model->cells[request->id].content.write >= seen->write);
     /* The breaker also ends waits for dumps that were not tried. */
     if (seen->ack == STORE_ACK_WAREHOUSE && model->options.breaker_failures == 0)
         expect(model, model->cells[request->id].content.write >= seen->write ||
@@ -764,7 +764,7 @@ END_TEST
 
 START_TEST(any_failed_allocation_changes_nothing)
 {
-    for (uint64_t seed = 1; seed <= 1; seed++) {
+    for (uint64_t seed = 1; seed <= 8; seed++) {
         unsigned n = 1;
         for (bool reached = true; reached; n++) {
             heap_fault_start(n);

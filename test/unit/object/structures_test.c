@@ -233,6 +233,28 @@ START_TEST(item_holds_all_its_parts)
 }
 END_TEST
 
+START_TEST(the_wheel_shows_what_comes_first)
+{
+    struct wheel wheel;
+    struct link links[3];
+    uint64_t tick;
+    wheel_init(&wheel, 10);
+    ck_assert_ptr_null(wheel_peek(&wheel, &tick));
+    for (unsigned i = 0; i < 3; i++)
+        wheel_insert(&wheel, &links[i], 300 - i * 100);
+    ck_assert_ptr_eq(wheel_peek(&wheel, &tick), &links[2]);
+    ck_assert_uint_eq(tick, 10);
+    list_remove(&links[2]);
+    ck_assert_ptr_eq(wheel_peek(&wheel, &tick), &links[1]);
+    wheel_insert(&wheel, &links[2], 150); /* nearer again */
+    ck_assert_ptr_eq(wheel_peek(&wheel, &tick), &links[2]);
+    ck_assert_uint_eq(tick, 15);
+    ck_assert_ptr_eq(wheel_take(&wheel, 1000), &links[2]);
+    ck_assert_ptr_eq(wheel_take(&wheel, 1000), &links[1]);
+    ck_assert_ptr_eq(wheel_peek(&wheel, &tick), &links[0]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("object/structures");
@@ -245,6 +267,7 @@ int main(void)
     tcase_add_test(tcase, versions_are_ordered);
     tcase_add_test(tcase, epochs_pack_and_unpack);
     tcase_add_test(tcase, waiters_leave_in_order);
+    tcase_add_test(tcase, the_wheel_shows_what_comes_first);
     tcase_add_test(tcase, item_holds_all_its_parts);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
