@@ -73,5 +73,6 @@ static inline uint64_t driver_now_ms(void)
 
 extern const struct warehouse_driver warehouse_local;
 extern const struct warehouse_driver warehouse_s3;
+extern const struct warehouse_driver warehouse_ftp;
 
 #endif

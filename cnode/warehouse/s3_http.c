@@ -8,10 +8,12 @@
  * - headers are sorted by whole lines, so no name may be the beginning of another one. */
 #include "s3_http.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 enum {
     HEADERS_LIMIT = 64 * 1024,  /* bytes of an answer's headers */
@@ -83,6 +85,12 @@ int s3_client_open(
     };
     if (strlen(options->ca_file) >= sizeof(client->ca_file))
         return refuse(why, "s3_ca_file is too long");
+    if (options->ca_file[0] != '\0' && access(options->ca_file, R_OK) != 0) {
+        char text[128];
+        snprintf(why, WAREHOUSE_TEXT, "s3_ca_file %.200s cannot be read: %s", options->ca_file,
+            strerror_r(errno, text, sizeof(text)));
+        return BRAIN_ECONFIG;
+    }
     strcpy(client->ca_file, options->ca_file);
     client->pool = curl_pool_create(&pool_options);
     if (client->pool == NULL) {

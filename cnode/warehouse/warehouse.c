@@ -67,7 +67,8 @@ struct warehouse {
     uint64_t stop_ms;         /* then: when everything is over */
 };
 
-static const struct warehouse_driver *const drivers[] = {&warehouse_local, &warehouse_s3};
+static const struct warehouse_driver *const drivers[] = {
+    &warehouse_local, &warehouse_s3, &warehouse_ftp};
 
 /* ---- writes under way ------------------------------------------------------------------------ */
 
@@ -426,7 +427,8 @@ int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
     *why = text;
     const struct warehouse_driver *driver = find_driver(options->manager);
     if (driver == NULL) {
-        snprintf(text, sizeof(text), "warehouse_manager \"%s\" is not known; there are: local, s3",
+        snprintf(text, sizeof(text),
+            "warehouse_manager \"%.100s\" is not known; there are: local, s3, ftp",
             options->manager);
         return BRAIN_ECONFIG;
     }

@@ -84,12 +84,25 @@ struct s3_options {
     bool require_conditions;   /* refuse a store without conditional writes */
 };
 
+/* The strings need to live during warehouse_open only. */
+struct ftp_options {
+    const char *host; /* name or address */
+    uint32_t port;    /* 21 */
+    const char *user, *pass;
+    const char *dir;     /* made if absent; relative to where the login leads; "": right there */
+    bool tls;            /* explicit TLS, required for commands and data */
+    const char *ca_file; /* PEM; "": the system's certificates */
+    uint32_t parallel;   /* connections, 1 to 64; writes take at most half of them */
+    uint64_t timeout_ms; /* a request is over after it, waiting and retries included */
+};
+
 struct warehouse_options {
-    const char *manager;        /* "local", "s3" */
+    const char *manager;        /* "local", "s3", "ftp" */
     const char *data_dir;       /* local: the directory, made if absent */
     uint64_t map_bytes;         /* local: first size of the memory map; grows as needed */
     uint64_t value_limit_bytes; /* network stores: a larger value is not read; 0: 1 GiB */
     struct s3_options s3;
+    struct ftp_options ftp;
 };
 
 typedef void (*warehouse_done_cb)(void *context, struct warehouse_request *request);

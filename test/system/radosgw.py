@@ -13,13 +13,15 @@ SCRIPTS = ROOT / "scripts" / "lib"
 class Radosgw:
     def __init__(self, directory, store="memstore", bucket="brain"):
         self.directory, self.bucket = directory, bucket
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
+        self.certificate = directory / "certificate.pem"
         # Whoever closes this pipe, also by dying, stops the daemons.
         self.guard = subprocess.Popen(
             ["bash", "-c", 'read -r _; exec "$0" "$1" -9', str(SCRIPTS / "stop-radosgw"), str(directory)],
             stdin=subprocess.PIPE, start_new_session=True)
         try:
-            environment = {**os.environ, "RGW_PORT": str(self.port), "MON_PORT": str(free_port()),
+            environment = {**os.environ, "RGW_PORT": str(self.port),
+                           "RGW_TLS_PORT": str(self.tls_port), "MON_PORT": str(free_port()),
                            "OSD_PORT": str(free_port() % 20000 + 20000)}
             subprocess.run([SCRIPTS / "start-radosgw", directory, store], check=True, timeout=150,
                            env=environment, stdin=subprocess.DEVNULL)

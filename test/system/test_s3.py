@@ -212,6 +212,20 @@ def test_virtual_host_style(new_tool, store, prefix):
     assert store.names(prefix) == [prefix + "k"]
 
 
+def test_tls(new_tool, store, prefix):
+    encrypted = {"endpoint": f"https://localhost:{store.tls_port}", "prefix": prefix}
+    tool = new_tool(store, ca_file=store.certificate, **encrypted)
+    stored = tool.dump("k", "0.1.1", "300000:1", NONE)
+    assert stored.status == "ok", stored
+    assert tool.load("k").crc == stored.crc
+    # Nothing is sent to somebody whose certificate is not known: not a reason not to start either.
+    stranger = new_tool(store, **{**encrypted, "timeout": 1500})
+    assert "certificate" in stranger.log
+    failed = stranger.load("k")
+    assert failed.status == "warehouse" and "certificate" in failed.error
+    assert "/missing.pem cannot be read" in new_tool(store, ca_file="/missing.pem", **encrypted).refusal
+
+
 # ---- versions -----------------------------------------------------------------------------------
 
 def expect_conflict(answer, stored):

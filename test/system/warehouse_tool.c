@@ -1,6 +1,7 @@
 /* warehouse_tool: drives a warehouse through its real interface, from lines on standard input.
  *
  *   warehouse_tool manager=s3 endpoint=http://... bucket=b ...
+ *   warehouse_tool manager=ftp host=127.0.0.1 port=2121 user=... pass=... dir=...
  *
  *   load ID                          ID: hex
  *   dump ID VERSION EXPECTED VALUE   VERSION: view.counter.seq; EXPECTED: the same, or - for not
@@ -209,12 +210,26 @@ static bool set_option(struct warehouse_options *options, const char *name, cons
         {"timeout", NULL, &options->s3.timeout_ms, NULL},
         {"connect_timeout", NULL, &options->s3.connect_timeout_ms, NULL},
         {"stall_timeout", NULL, &options->s3.stall_timeout_ms, NULL},
+        {"host", &options->ftp.host, NULL, NULL},
+        {"user", &options->ftp.user, NULL, NULL},
+        {"pass", &options->ftp.pass, NULL, NULL},
+        {"dir", &options->ftp.dir, NULL, NULL},
+        {"tls", NULL, NULL, &options->ftp.tls},
         {"require_conditions", NULL, NULL, &options->s3.require_conditions},
     };
+    /* What the drivers have in common is set for all. */
     if (strcmp(name, "parallel") == 0) {
-        options->s3.parallel = (uint32_t)strtoul(value, NULL, 10);
+        options->s3.parallel = options->ftp.parallel = (uint32_t)strtoul(value, NULL, 10);
         return true;
     }
+    if (strcmp(name, "port") == 0) {
+        options->ftp.port = (uint32_t)strtoul(value, NULL, 10);
+        return true;
+    }
+    if (strcmp(name, "timeout") == 0)
+        options->ftp.timeout_ms = strtoull(value, NULL, 10);
+    if (strcmp(name, "ca_file") == 0)
+        options->ftp.ca_file = value;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (strcmp(all[i].name, name) != 0)
             continue;
@@ -246,7 +261,15 @@ int main(int count, char **arguments)
             .parallel = 32,
             .timeout_ms = 30000,
             .connect_timeout_ms = 3000,
-            .stall_timeout_ms = 5000}};
+            .stall_timeout_ms = 5000},
+        .ftp = {.host = "127.0.0.1",
+            .port = 21,
+            .user = "",
+            .pass = "",
+            .dir = "",
+            .ca_file = "",
+            .parallel = 8,
+            .timeout_ms = 30000}};
     for (int i = 1; i < count; i++) {
         char *value = strchr(arguments[i], '=');
         if (value != NULL)
