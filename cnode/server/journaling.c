@@ -15,6 +15,9 @@
 enum { RETRY_MS = 1000 };
 /* What surrounds a value in its record: tuple, id, version, checksum. */
 enum { STORED_OVERHEAD = 4096 };
+/* A loss of power may have taken the last records, and their numbers are in the warehouse already:
+ * no number is ever given twice, if fewer writes than this were lost. */
+static const uint64_t SEQ_GAP = UINT64_C(1) << 32;
 
 static uint64_t unix_ms(void)
 {
@@ -101,11 +104,17 @@ static bool begin_rewrite(struct journaling *journaling)
     return journaling->rewriting;
 }
 
+void journaling_refresh(struct journaling *journaling)
+{
+    if (journaling->journal != NULL)
+        journal_refresh(journaling->journal, uv_now(journaling->loop));
+}
+
 bool journaling_advance(struct journaling *journaling, uint32_t budget)
 {
     if (journaling->journal == NULL)
         return false;
-    journal_refresh(journaling->journal, uv_now(journaling->loop));
+    journaling_refresh(journaling);
     if (!journaling->rewriting && !begin_rewrite(journaling))
         return false;
     journaling->rewriting = store_rewrite(
@@ -207,7 +216,7 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
     if (error != 0)
         return error;
     announce_live(journaling);
-    store_raise_seq(store, next_seq - 1);
+    store_raise_seq(store, next_seq - 1 + SEQ_GAP);
     uv_prepare_init(loop, &journaling->turn);
     journaling->turn.data = journaling;
     uv_prepare_start(&journaling->turn, on_turn);

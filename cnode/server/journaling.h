@@ -42,6 +42,8 @@ void journaling_dead(struct journaling *journaling, uint64_t seq);
 /* Time passed: starts compaction, or goes on with it for at most `budget` objects. Returns true
  * while there is more to do at once. */
 bool journaling_advance(struct journaling *journaling, uint32_t budget);
+/* Brings the gauges up to date. */
+void journaling_refresh(struct journaling *journaling);
 /* Bytes that it holds in RAM. */
 uint64_t journaling_held_bytes(const struct journaling *journaling);
 /* `closed` is called on the loop. */

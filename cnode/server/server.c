@@ -212,8 +212,7 @@ static void on_shutdown_request(void *context)
 static void write_info(void *context, struct buffer *out)
 {
     struct server *server = context;
-    /* Refreshes the gauges that the registry points to. */
-    store_metrics(server->storage.store, uv_now(&server->loop));
+    storage_refresh(&server->storage);
     const struct info info = {
         .node = slice_of_string(server->config->node),
         .uptime_ms = uv_now(&server->loop) - server->started_ms,

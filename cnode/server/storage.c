@@ -289,10 +289,22 @@ static struct warehouse_options warehouse_options_of(const struct config *config
                 .session_token = config->s3_session_token,
                 .profile = config->s3_profile,
                 .parallel = (uint32_t)config->s3_parallel,
-                .timeout_ms = (uint32_t)config->s3_timeout,
-                .connect_timeout_ms = (uint32_t)config->s3_connect_timeout,
-                .stall_timeout_ms = (uint32_t)config->s3_stall_timeout,
+                .timeout_ms = config->s3_timeout,
+                .connect_timeout_ms = config->s3_connect_timeout,
+                .stall_timeout_ms = config->s3_stall_timeout,
                 .require_conditions = config->s3_require_conditions,
+            },
+        .ftp =
+            {
+                .host = config->ftp_host,
+                .port = (uint32_t)config->ftp_port,
+                .user = config->ftp_user,
+                .pass = config->ftp_pass,
+                .dir = config->ftp_dir,
+                .tls = config->ftp_tls,
+                .ca_file = config->ftp_ca_file,
+                .parallel = (uint32_t)config->ftp_parallel,
+                .timeout_ms = config->ftp_timeout,
             },
     };
 }
@@ -355,6 +367,12 @@ void storage_metrics_register(struct metrics_registry *registry, struct storage 
     store_metrics_register(registry, storage->store);
     warehouse_metrics_register(registry, storage->warehouse);
     journaling_metrics_register(registry, &storage->journaling);
+}
+
+void storage_refresh(struct storage *storage)
+{
+    store_metrics(storage->store, uv_now(storage->loop));
+    journaling_refresh(&storage->journaling);
 }
 
 uint64_t storage_unsaved(struct storage *storage)

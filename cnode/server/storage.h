@@ -38,6 +38,8 @@ struct storage {
 int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
     storage_answer_cb answer, void *context, const char **why);
 void storage_metrics_register(struct metrics_registry *registry, struct storage *storage);
+/* Brings the gauges of store and journal up to date. */
+void storage_refresh(struct storage *storage);
 /* How many objects and tombstones the warehouse does not have yet. */
 uint64_t storage_unsaved(struct storage *storage);
 /* Is something on its way to or from the warehouse? */

@@ -1,7 +1,7 @@
 /* local: the embedded warehouse, LMDB in data_dir. No set-up, and a kill at any time leaves the
  * last commit.
  *
- *   data_dir/lock          held with flock(2): one process at a time
+ *   data_dir/lock          held with flock(2) by the warehouse: one process at a time
  *   data_dir/objects.mdb   tree "objects": stored_name -> stored form; tree "meta": "epoch"
  *
  * LMDB maps the whole file, so the map has a size that must be there beforehand. It doubles when a
@@ -36,7 +36,6 @@ struct local {
     uint64_t map_bytes;
     dev_t device; /* of the file that was opened first */
     ino_t inode;
-    int lock;
     struct buffer key, head;
     char path[4096 + 16];
 };
@@ -213,15 +212,10 @@ static int local_open(void **state, const struct warehouse_options *options, str
     buffer_init(&local->key);
     buffer_init(&local->head);
     local->map_bytes = options->map_bytes;
-    int status = data_dir_lock(options->data_dir, &local->lock, why);
-    if (status == 0) {
-        snprintf(local->path, sizeof(local->path), "%s/objects.mdb", options->data_dir);
-        status = open_env(local, epoch, why);
-        if (status == 0 && (status = remember_file(local, why)) != 0)
-            close_env(local);
-        if (status != 0)
-            close(local->lock);
-    }
+    snprintf(local->path, sizeof(local->path), "%s/objects.mdb", options->data_dir);
+    int status = open_env(local, epoch, why);
+    if (status == 0 && (status = remember_file(local, why)) != 0)
+        close_env(local);
     if (status != 0) {
         heap_release(local);
         return status;
@@ -234,7 +228,6 @@ static void local_close(void *state)
 {
     struct local *local = state;
     close_env(local);
-    close(local->lock);
     buffer_release(&local->key);
     buffer_release(&local->head);
     heap_release(local);

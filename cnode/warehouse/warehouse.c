@@ -21,7 +21,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "data_dir.h"
 #include "dispatch.h"
 #include "driver.h"
 
@@ -49,6 +51,7 @@ struct warehouse {
     struct warehouse_metrics metrics;
     char error[WAREHOUSE_TEXT];
 
+    int data_dir_lock; /* descriptor; -1: there is no directory */
     uv_async_t wake_owner;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -350,6 +353,22 @@ static void deliver(struct warehouse *warehouse, struct warehouse_request *reque
     warehouse->done(warehouse->context, request);
 }
 
+/* Locks the directory against a second process, whatever the driver: the journal is there too. */
+static int take_data_dir(struct warehouse *warehouse, const char *path, char why[WAREHOUSE_TEXT])
+{
+    warehouse->data_dir_lock = -1;
+    if (path == NULL || path[0] == '\0')
+        return 0;
+    return data_dir_lock(path, &warehouse->data_dir_lock, why);
+}
+
+static void warehouse_free(struct warehouse *warehouse)
+{
+    if (warehouse->data_dir_lock >= 0)
+        close(warehouse->data_dir_lock);
+    heap_release(warehouse);
+}
+
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct warehouse *warehouse = handle->data;
@@ -357,7 +376,7 @@ static void on_handle_closed(uv_handle_t *handle)
     void *context = warehouse->context;
     pthread_cond_destroy(&warehouse->wake_thread);
     pthread_mutex_destroy(&warehouse->lock);
-    heap_release(warehouse);
+    warehouse_free(warehouse);
     if (closed != NULL)
         closed(context);
 }
@@ -444,9 +463,11 @@ int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
     list_init(&warehouse->writes);
     list_init(&warehouse->completed);
 
-    int status = driver->open(&warehouse->state, options, epoch, text);
+    int status = take_data_dir(warehouse, options->data_dir, text);
+    if (status == 0)
+        status = driver->open(&warehouse->state, options, epoch, text);
     if (status != 0) {
-        heap_release(warehouse);
+        warehouse_free(warehouse);
         return status;
     }
     pthread_mutex_init(&warehouse->lock, NULL);
@@ -455,7 +476,7 @@ int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
     if (status != 0) {
         snprintf(text, sizeof(text), "no descriptor to wake the loop: %s", uv_strerror(status));
         driver->close(warehouse->state);
-        heap_release(warehouse);
+        warehouse_free(warehouse);
         return BRAIN_EIO;
     }
     warehouse->wake_owner.data = warehouse;

@@ -107,7 +107,8 @@ struct warehouse_options {
 
 typedef void (*warehouse_done_cb)(void *context, struct warehouse_request *request);
 
-/* Opens (and for `local` locks data_dir/lock against a second process), starts the thread.
+/* Opens (and locks data_dir/lock against a second process, when there is a data_dir), starts the
+ * thread.
  * `*epoch`: greater than every epoch it ever handed out. A store that is shared cannot count them:
  * there it is the clock's {0, milliseconds since 1970}, which holds as long as the clock is not set
  * back; where it was, dumps meet a greater stored version and the object store takes an epoch above
