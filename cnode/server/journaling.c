@@ -90,6 +90,47 @@ static void on_turn(uv_prepare_t *turn)
     journal_submit(journaling->journal);
 }
 
+/* ---- has the machine been restarted? ----------------------------------------------------------
+ */
+
+static bool read_boot_id(const char *path, char id[BOOT_ID_SIZE])
+{
+    FILE *file = fopen(path, "re");
+    bool read = file != NULL && fread(id, 1, BOOT_ID_SIZE, file) == BOOT_ID_SIZE;
+    if (file != NULL)
+        fclose(file);
+    return read;
+}
+
+/* A process that ended leaves its records with the kernel, which goes on; a machine that was
+ * restarted may have lost those that were not synced, after their objects were dumped. So the boot
+ * of the machine is kept on which the journal was known to be whole: data_dir/boot_id. */
+static bool machine_was_restarted(struct journaling *journaling, const char *data_dir)
+{
+    char last[BOOT_ID_SIZE];
+    snprintf(journaling->boot_path, sizeof(journaling->boot_path), "%s/boot_id", data_dir);
+    if (!read_boot_id("/proc/sys/kernel/random/boot_id", journaling->boot_id))
+        return true;
+    return !read_boot_id(journaling->boot_path, last) ||
+           memcmp(last, journaling->boot_id, BOOT_ID_SIZE) != 0;
+}
+
+/* Only when nothing of what the last boot left is needed any more: a crash until then must not make
+ * the next start trust it. */
+static void note_boot(struct journaling *journaling)
+{
+    uint64_t first, last, live;
+    if (!journaling->restarted || (journal_oldest(journaling->journal, &first, &last, &live) &&
+                                      first < journaling->recovered_below))
+        return;
+    journaling->restarted = false;
+    FILE *file = fopen(journaling->boot_path, "we");
+    if (file == NULL)
+        return; /* then the next start looks twice at what it restores */
+    fwrite(journaling->boot_id, 1, BOOT_ID_SIZE, file);
+    fclose(file);
+}
+
 /* ---- compaction ------------------------------------------------------------------------------ */
 
 /* The oldest segment holds the others back: what is still needed of it is written again. */
@@ -115,6 +156,7 @@ bool journaling_advance(struct journaling *journaling, uint32_t budget)
     if (journaling->journal == NULL)
         return false;
     journaling_refresh(journaling);
+    note_boot(journaling);
     if (!journaling->rewriting && !begin_rewrite(journaling))
         return false;
     journaling->rewriting = store_rewrite(
@@ -216,6 +258,10 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
     if (error != 0)
         return error;
     announce_live(journaling);
+    journaling->recovered_below = next_seq;
+    journaling->restarted = machine_was_restarted(journaling, config->data_dir);
+    if (journaling->restarted && options.sync != JOURNAL_SYNC_ALWAYS)
+        store_verify_restored(store);
     store_raise_seq(store, next_seq - 1 + SEQ_GAP);
     uv_prepare_init(loop, &journaling->turn);
     journaling->turn.data = journaling;

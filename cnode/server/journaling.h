@@ -9,6 +9,8 @@
 #include "brain/journal.h"
 #include "brain/object.h"
 
+enum { BOOT_ID_SIZE = 36 };
+
 struct journaling {
     uv_loop_t *loop;
     uv_prepare_t turn; /* the end of each turn of the loop: its batch goes to the journal */
@@ -20,6 +22,10 @@ struct journaling {
     uint64_t rewrite_first, rewrite_last;
     bool rewriting; /* compaction of that range is under way */
     bool failing;   /* and the log says so */
+    bool restarted; /* the machine was, since the records below were written */
+    uint64_t recovered_below;
+    char boot_id[BOOT_ID_SIZE];
+    char boot_path[4096];
     void (*closed)(void *context);
     void *context;
 };
