@@ -288,7 +288,8 @@ static enum ftp_outcome perform(
     struct ftp_session *session, const char *what, const char *directory)
 {
     uint64_t now_ms = driver_now_ms(), until_ms = end_ms(session);
-    if (now_ms >= until_ms) {
+    session->out_of_time = now_ms >= until_ms;
+    if (session->out_of_time) {
         say(session, what, directory, "not done in time", "");
         return FTP_AGAIN;
     }
@@ -298,6 +299,7 @@ static enum ftp_outcome perform(
         return FTP_DONE;
     if (result == CURLE_ABORTED_BY_CALLBACK)
         result = CURLE_OPERATION_TIMEDOUT;
+    session->out_of_time = result == CURLE_OPERATION_TIMEDOUT && driver_now_ms() >= until_ms;
     long reply = last_reply(session);
     if (result == CURLE_OK)
         return FTP_DONE;
@@ -347,8 +349,15 @@ enum ftp_outcome ftp_list(struct ftp_session *session, const char *directory, co
         ftp_put(session, directory, FTP_SENTINEL, slice_of("", 0), slice_of("", 0));
     if (made == FTP_AGAIN || (made == FTP_REFUSED && outcome == FTP_REFUSED))
         return made;
+    char reason[WAREHOUSE_TEXT];
+    memcpy(reason, session->error, sizeof(reason));
     outcome = list_once(session, directory, stem, listing);
-    return outcome == FTP_DONE && !listing->complete ? FTP_AGAIN : outcome;
+    if (outcome != FTP_DONE || listing->complete)
+        return outcome;
+    if (made == FTP_DONE)
+        return FTP_AGAIN;
+    memcpy(session->error, reason, sizeof(reason));
+    return made;
 }
 
 enum ftp_outcome ftp_get(struct ftp_session *session, const char *directory, const char *name,

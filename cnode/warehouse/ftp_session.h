@@ -46,6 +46,7 @@ struct ftp_session {
     curl_socket_t link;         /* the connection for commands; CURL_SOCKET_BAD: none */
     uint64_t deadline_ms;       /* of what it does now */
     char error[WAREHOUSE_TEXT]; /* a sentence when not done */
+    bool out_of_time;           /* not done, and only because its time was over */
 
     /* Private: the transfer under way. */
     struct ftp_listing *listing;
