@@ -49,6 +49,7 @@ struct ftp_session {
     bool out_of_time;           /* not done, and only because its time was over */
 
     /* Private: the transfer under way. */
+    CURLcode result;
     struct ftp_listing *listing;
     struct block *body;
     size_t body_size, limit;

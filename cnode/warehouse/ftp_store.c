@@ -44,9 +44,9 @@ struct work {
 
 uint64_t ftp_backoff_ms(unsigned attempt, uint64_t random)
 {
-    uint64_t most_ms = BACKOFF_MAX_MS;
-    if (attempt < 8 && (BACKOFF_MIN_MS << attempt) < BACKOFF_MAX_MS)
-        most_ms = BACKOFF_MIN_MS << attempt;
+    uint64_t most_ms = attempt < 8 ? (uint64_t)BACKOFF_MIN_MS << attempt : BACKOFF_MAX_MS;
+    if (most_ms > BACKOFF_MAX_MS)
+        most_ms = BACKOFF_MAX_MS;
     return random % (most_ms + 1);
 }
 
