@@ -37,7 +37,7 @@ class Tool:
                 [TOOL, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 bufsize=1, preexec_fn=die_with_parent,
                 env={**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
-                     "HOME": str(directory), **SANITIZER_OPTIONS, **(environment or {})})
+                     "HOME": str(directory), "no_proxy": "*", **SANITIZER_OPTIONS, **(environment or {})})
         first = self.process.stdout.readline().rstrip("\n")
         self.refusal = first.removeprefix("refused ") if first.startswith("refused ") else None
         self.opened = re.fullmatch(r"open (\d+) (\d+)", first)
