@@ -288,7 +288,8 @@ static enum ftp_outcome perform(
     struct ftp_session *session, const char *what, const char *directory)
 {
     uint64_t now_ms = driver_now_ms(), until_ms = end_ms(session);
-    if (now_ms >= until_ms) {
+    session->out_of_time = now_ms >= until_ms;
+    if (session->out_of_time) {
         say(session, what, directory, "not done in time", "");
         return FTP_AGAIN;
     }
@@ -298,6 +299,8 @@ static enum ftp_outcome perform(
         return FTP_DONE;
     if (result == CURLE_ABORTED_BY_CALLBACK)
         result = CURLE_OPERATION_TIMEDOUT;
+    session->result = result;
+    session->out_of_time = result == CURLE_OPERATION_TIMEDOUT && driver_now_ms() >= until_ms;
     long reply = last_reply(session);
     if (result == CURLE_OK)
         return FTP_DONE;
@@ -318,6 +321,15 @@ static enum ftp_outcome perform(
 
 /* ---- operations -------------------------------------------------------------------------------
  */
+
+/* Was it the directory, or something in it, that the server refused, and not the login? */
+static bool is_place_refused(const struct ftp_session *session, enum ftp_outcome outcome)
+{
+    return outcome == FTP_REFUSED && (session->result == CURLE_REMOTE_ACCESS_DENIED ||
+                                         session->result == CURLE_REMOTE_FILE_NOT_FOUND ||
+                                         session->result == CURLE_FTP_COULDNT_RETR_FILE ||
+                                         session->result == CURLE_UPLOAD_FAILED);
+}
 
 static enum ftp_outcome list_once(struct ftp_session *session, const char *directory,
     const char *stem, struct ftp_listing *listing)
@@ -340,15 +352,22 @@ enum ftp_outcome ftp_list(struct ftp_session *session, const char *directory, co
     struct ftp_listing *listing)
 {
     enum ftp_outcome outcome = list_once(session, directory, stem, listing);
-    if (outcome == FTP_AGAIN || (outcome == FTP_DONE && listing->complete))
+    if (outcome == FTP_DONE ? listing->complete : !is_place_refused(session, outcome))
         return outcome;
     /* New, or cut, or no permission: this shows which. */
     enum ftp_outcome made =
         ftp_put(session, directory, FTP_SENTINEL, slice_of("", 0), slice_of("", 0));
     if (made == FTP_AGAIN || (made == FTP_REFUSED && outcome == FTP_REFUSED))
         return made;
+    char reason[WAREHOUSE_TEXT];
+    memcpy(reason, session->error, sizeof(reason));
     outcome = list_once(session, directory, stem, listing);
-    return outcome == FTP_DONE && !listing->complete ? FTP_AGAIN : outcome;
+    if (outcome != FTP_DONE || listing->complete)
+        return outcome;
+    if (made == FTP_DONE)
+        return FTP_AGAIN;
+    memcpy(session->error, reason, sizeof(reason));
+    return made;
 }
 
 enum ftp_outcome ftp_get(struct ftp_session *session, const char *directory, const char *name,
@@ -369,13 +388,6 @@ enum ftp_outcome ftp_get(struct ftp_session *session, const char *directory, con
     block_drop(*body);
     *body = NULL;
     return outcome;
-}
-
-/* Was the way into the directory refused, and not something in it? */
-static bool is_way_closed(const struct ftp_session *session, enum ftp_outcome outcome)
-{
-    long reply = last_reply(session);
-    return outcome == FTP_REFUSED && (reply == 550 || reply == 553 || reply == 501);
 }
 
 static enum ftp_outcome put_once(struct ftp_session *session, const char *directory,
@@ -402,7 +414,7 @@ enum ftp_outcome ftp_put(struct ftp_session *session, const char *directory, con
     struct slice head, struct slice tail)
 {
     enum ftp_outcome outcome = put_once(session, directory, name, head, tail, false);
-    if (is_way_closed(session, outcome))
+    if (is_place_refused(session, outcome))
         outcome = put_once(session, directory, name, head, tail, true);
     return outcome;
 }

@@ -46,8 +46,10 @@ struct ftp_session {
     curl_socket_t link;         /* the connection for commands; CURL_SOCKET_BAD: none */
     uint64_t deadline_ms;       /* of what it does now */
     char error[WAREHOUSE_TEXT]; /* a sentence when not done */
+    bool out_of_time;           /* not done, and only because its time was over */
 
     /* Private: the transfer under way. */
+    CURLcode result;
     struct ftp_listing *listing;
     struct block *body;
     size_t body_size, limit;

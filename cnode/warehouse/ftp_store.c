@@ -44,9 +44,9 @@ struct work {
 
 uint64_t ftp_backoff_ms(unsigned attempt, uint64_t random)
 {
-    uint64_t most_ms = BACKOFF_MAX_MS;
-    if (attempt < 8 && (BACKOFF_MIN_MS << attempt) < BACKOFF_MAX_MS)
-        most_ms = BACKOFF_MIN_MS << attempt;
+    uint64_t most_ms = attempt < 8 ? (uint64_t)BACKOFF_MIN_MS << attempt : BACKOFF_MAX_MS;
+    if (most_ms > BACKOFF_MAX_MS)
+        most_ms = BACKOFF_MAX_MS;
     return random % (most_ms + 1);
 }
 
@@ -307,6 +307,7 @@ void ftp_serve(struct ftp_session *session, struct warehouse_request *request,
         .request = request,
         .waiting = waiting,
         .id = slice_of(request->id, request->id_size)};
+    char reason[WAREHOUSE_TEXT] = ""; /* of the last attempt that had the time to fail */
     enum ftp_outcome outcome = FTP_REFUSED;
     session->deadline_ms = request->deadline_ms;
     session->error[0] = '\0';
@@ -317,14 +318,17 @@ void ftp_serve(struct ftp_session *session, struct warehouse_request *request,
     }
     for (unsigned attempts = 1;; attempts++) {
         outcome = attempt(&work);
-        if (outcome != FTP_AGAIN)
+        if (outcome != FTP_AGAIN || session->out_of_time)
             break;
+        memcpy(reason, session->error, sizeof(reason));
         uint64_t pause_ms = ftp_backoff_ms(attempts - 1, waiting->random(waiting->context));
-        /* The last sentence says what was wrong; no attempt that cannot be done replaces it. */
         if (driver_now_ms() + pause_ms >= request->deadline_ms ||
             !waiting->pause(waiting->context, pause_ms))
             break;
     }
-    if (outcome != FTP_DONE)
-        request->status = BRAIN_EWAREHOUSE;
+    if (outcome == FTP_DONE)
+        return;
+    request->status = BRAIN_EWAREHOUSE;
+    if (session->out_of_time && reason[0] != '\0')
+        memcpy(session->error, reason, sizeof(reason));
 }

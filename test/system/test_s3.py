@@ -37,7 +37,7 @@ class Tool:
                 [TOOL, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 bufsize=1, preexec_fn=die_with_parent,
                 env={**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
-                     "HOME": str(directory), **SANITIZER_OPTIONS, **(environment or {})})
+                     "HOME": str(directory), "no_proxy": "*", **SANITIZER_OPTIONS, **(environment or {})})
         first = self.process.stdout.readline().rstrip("\n")
         self.refusal = first.removeprefix("refused ") if first.startswith("refused ") else None
         self.opened = re.fullmatch(r"open (\d+) (\d+)", first)
@@ -452,12 +452,35 @@ class Once:
 def test_a_write_survives(new_tool, new_fake, trouble):
     """Applied and answered wrong, or not applied: once it is there in the end, and older never wins."""
     fake = new_fake()
-    tool = new_tool(fake)
+    # Long: what is sent a second time, by libcurl too, must be whole.
+    tool = new_tool(fake, stall_timeout=60000, timeout=20000)
     for id, expected, version in (("k", NONE, "0.1.1"), ("k", "0.1.1", "0.1.2"), ("k", "-", "0.1.3")):
         fake.trouble = Once("PUT", 2, **trouble)
         assert tool.dump(id, version, "10:1", expected).status == "ok"
         loaded = tool.load(id)
         assert (loaded.status, loaded.stored) == ("ok", version)
+
+
+def test_a_lost_answer_is_looked_at_before_a_write_is_repeated(new_tool, new_fake):
+    """Also where no condition protects what somebody else wrote in between."""
+    fake, elsewhere = new_fake("501"), new_fake()
+    tool = new_tool(fake)
+    assert new_tool(elsewhere).dump("k", "0.9.1").status == "ok"
+    assert tool.dump("k", "0.1.1", "10:1", NONE).status == "ok"
+    puts = []
+
+    def trouble(method, name, headers):
+        if puts:  # the first write was applied; now there is a newer one
+            fake.objects["k"] = elsewhere.objects["k"]
+            return None
+        if method == "PUT":
+            puts.append(name)
+            return {"status": 500, "code": "InternalError"}
+        return None
+
+    fake.trouble = trouble
+    expect_conflict(tool.dump("k", "0.1.2", "10:1", "0.1.1"), "0.9.1")
+    assert fake.objects["k"] == elsewhere.objects["k"]
 
 
 @pytest.mark.parametrize("trouble", [
@@ -539,6 +562,21 @@ def test_closing_does_not_wait_for_the_store(new_tool, new_fake):
     assert tool.closed_ms < 8000
     for number in numbers:
         assert tool.answer(number).status == "warehouse"
+
+
+def test_closing_ends_retries(new_tool, new_fake):
+    fake = new_fake()
+    tool = new_tool(fake, timeout=60000)
+    fake.trouble = lambda *_: {"status": 503, "code": "SlowDown"}
+    numbers = [tool.submit("load", f"k{number}") for number in range(20)]
+    numbers += [tool.submit("dump", f"k{number}", "0.1.1", NONE, "10:1") for number in range(20)]
+    time.sleep(2)
+    assert not tool.answers
+    tool.close()
+    assert tool.closed_ms < 3000
+    for number in numbers:
+        answer = tool.answer(number)
+        assert answer.status == "warehouse" and "SlowDown" in answer.error
 
 
 # ---- the store goes and comes -------------------------------------------------------------------
