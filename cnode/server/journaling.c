@@ -193,8 +193,12 @@ static int on_record(void *context, uint64_t seq, struct slice payload)
         return 0;
     }
     const struct value value = {NULL, stored.value.data, stored.value.size};
-    return store_restore(journaling->store, stored.id, stored.version,
+    int status = store_restore(journaling->store, stored.id, stored.version,
         stored.deleted ? NULL : &value, uv_now(journaling->loop));
+    /* Not with the next event: when the recovery ends, segments without live records are deleted.
+     */
+    announce_live(journaling);
+    return status;
 }
 
 static enum journal_sync sync_of(const char *text, uint32_t *interval_ms)
@@ -257,7 +261,6 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
         &journaling->journal, loop, &options, events, on_record, journaling, &next_seq, why);
     if (error != 0)
         return error;
-    announce_live(journaling);
     journaling->recovered_below = next_seq;
     journaling->restarted = machine_was_restarted(journaling, config->data_dir);
     if (journaling->restarted && options.sync != JOURNAL_SYNC_ALWAYS)

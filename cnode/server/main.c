@@ -1,5 +1,8 @@
 /* brain-server: reads its configuration and runs. */
 #include <stdio.h>
+#ifdef BRAIN_WITH_MIMALLOC
+#include <mimalloc.h>
+#endif
 
 #include "brain/base.h"
 #include "brain/server.h"
@@ -30,8 +33,20 @@ static int run(const struct options *options, const struct config *config)
     return status;
 }
 
+/* Freed memory goes back to the kernel at once, not some time later: memory_limit is a promise.
+ * With values of changing sizes (100 B, 100 kB, 100 B, 300 kB) at a limit of 200 MB the peak was
+ * 210 MB; 238 MB with the delays that are usual, 376 MB with glibc's malloc. */
+static void set_up_allocator(void)
+{
+#ifdef BRAIN_WITH_MIMALLOC
+    mi_option_set(mi_option_decommit_delay, 0);
+    mi_option_set(mi_option_segment_decommit_delay, 0);
+#endif
+}
+
 int main(int argc, char **argv)
 {
+    set_up_allocator();
     struct options options;
     char sentence[CONFIG_SENTENCE_LIMIT];
     if (options_parse(&options, argc, argv, sentence, sizeof(sentence)) != 0)
