@@ -78,8 +78,7 @@ START_TEST(second_process)
 {
     char sentence[64];
     open_with(MAP);
-    struct warehouse_options options = {
-        .manager = "local", .data_dir = data_dir, .map_bytes = MAP};
+    struct warehouse_options options = {.manager = "local", .data_dir = data_dir, .map_bytes = MAP};
     snprintf(sentence, sizeof(sentence), "is in use by process %ld", (long)getpid());
     pid_t child = fork();
     if (child == 0) {
