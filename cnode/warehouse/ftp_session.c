@@ -241,6 +241,8 @@ static bool prepare(struct ftp_session *session, const char *directory, const ch
     if (server->tls) {
         good = good && curl_easy_setopt(easy, CURLOPT_USE_SSL, (long)CURLUSESSL_ALL) == CURLE_OK &&
                curl_easy_setopt(easy, CURLOPT_FTPSSLAUTH, (long)CURLFTPAUTH_TLS) == CURLE_OK &&
+               (!session->old_tls || curl_easy_setopt(easy, CURLOPT_SSLVERSION,
+                                         (long)CURL_SSLVERSION_MAX_TLSv1_2) == CURLE_OK) &&
                (server->ca_file[0] == '\0' ||
                    curl_easy_setopt(easy, CURLOPT_CAINFO, server->ca_file) == CURLE_OK);
     }
@@ -306,6 +308,12 @@ static enum ftp_outcome perform(
         return FTP_DONE;
     /* The server's own words, where it was the server that failed it. */
     enum ftp_outcome outcome = ftp_outcome_of(result, reply);
+    /* Servers that want the TLS session of the command connection again for data (vsftpd) do not
+     * always get it from libcurl with TLS 1.3, whose tickets are for one use; with 1.2 they do. */
+    if (reply == 522 && session->server->tls && !session->old_tls) {
+        session->old_tls = true;
+        outcome = FTP_AGAIN;
+    }
     const char *detail = reply >= 400 && session->reply[0] != '\0' ? session->reply
                          : session->detail[0] != '\0'              ? session->detail
                                                                    : curl_easy_strerror(result);

@@ -43,6 +43,7 @@ struct ftp_session {
     const struct ftp_server *server;
     CURLM *multi; /* of this one handle */
     CURL *easy;
+    bool old_tls;               /* 1.2: see perform() */
     curl_socket_t link;         /* the connection for commands; CURL_SOCKET_BAD: none */
     uint64_t deadline_ms;       /* of what it does now */
     char error[WAREHOUSE_TEXT]; /* a sentence when not done */

@@ -50,6 +50,7 @@ struct s3_operation {
     char refused[S3_ETAG_LIMIT + 1]; /* the ETag in the condition that did not hold */
     struct buffer name, head;
     struct s3_exchange exchange;
+    char failure[WAREHOUSE_TEXT]; /* of the last try that the deadline did not cut off */
 };
 
 static void send_step(struct s3_operation *operation);
@@ -62,7 +63,9 @@ static struct slice id_of(const struct s3_operation *operation)
 /* Words for the end of one that has none of an answer of its own. */
 static const char *last_error(const struct s3_operation *operation)
 {
-    const char *said = operation->held ? operation->s3->probe.error : operation->exchange.error;
+    const char *said = operation->held                 ? operation->s3->probe.error
+                       : operation->failure[0] != '\0' ? operation->failure
+                                                       : operation->exchange.error;
     return said[0] != '\0' ? said : "s3: the store did not answer in time";
 }
 
@@ -116,9 +119,14 @@ static void try_again(struct s3_operation *operation, enum step step, const char
         most_ms = BACKOFF_MAX_MS;
     uint64_t pause_ms = s3_random(s3) % (most_ms + 1);
     uint64_t now_ms = driver_now_ms();
+    uint64_t deadline_ms = operation->request->deadline_ms;
     operation->tries++;
-    if (s3->stopping || now_ms + pause_ms >= operation->request->deadline_ms) {
-        give_up(operation, error);
+    /* "Timed out" of the last one, which had no time left, would hide what is wrong. */
+    bool is_cut = operation->exchange.status == 0 && now_ms + GRACE_MS >= deadline_ms;
+    if (!is_cut || operation->failure[0] == '\0')
+        snprintf(operation->failure, sizeof(operation->failure), "%s", error);
+    if (s3->stopping || now_ms + pause_ms >= deadline_ms) {
+        give_up(operation, operation->failure);
         return;
     }
     operation->step = step;

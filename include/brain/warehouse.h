@@ -113,8 +113,10 @@ typedef void (*warehouse_done_cb)(void *context, struct warehouse_request *reque
  * there it is the clock's {0, milliseconds since 1970}, which holds as long as the clock is not set
  * back; where it was, dumps meet a greater stored version and the object store takes an epoch above
  * that. `s3` looks at what the store can do, for at most 10 s; one that does not answer is no
- * reason not to open, unless require_conditions. Returns 0, or an error with a sentence in `*why`
- * (static buffer of the module, overwritten by the next call). */
+ * reason not to open, unless require_conditions. `ftp` asks nothing before the first request. It
+ * has no conditional writes: of two writers at the same moment the higher version wins, and the
+ * other is not told (docs/decisions/0008-ftp-names.md). Returns 0, or an error with a sentence in
+ * `*why` (static buffer of the module, overwritten by the next call). */
 int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
     const struct warehouse_options *options, warehouse_done_cb done, void *context,
     struct version *epoch, const char **why);
