@@ -43,8 +43,7 @@ bool breaker_failed(struct store *store)
 /* To where dirty items wait for their turn, however lately it was used: its turn has been. */
 static void shelve(struct store *store, struct object *object)
 {
-    list_remove(&object->link);
-    object->stage = OBJECT_RESTING;
+    object_let_go(store, object);
     object->soon = false;
     object_settle(store, object, store->now_ms);
 }
@@ -54,12 +53,13 @@ void breaker_tell(struct store *store, int status)
     /* Those that stand there now: an answer may bring new ones. */
     struct link waiting;
     list_init(&waiting);
+    list_take_all(&waiting, &store->ready);
+    list_take_all(&waiting, &store->unrecorded);
     list_take_all(&waiting, &store->urgent);
     struct link *link;
     while ((link = list_first(&waiting)) != NULL) {
         struct object *object = list_entry(link, struct object, link);
-        list_remove(link);
-        object->stage = OBJECT_RESTING;
+        object_let_go(store, object);
         object->soon = false;
         object->guarded = false;
         if (object->failures == 0)
@@ -76,7 +76,8 @@ void breaker_shelve(struct store *store, uint32_t *budget)
 {
     struct link *link;
     uint64_t tick;
-    while (*budget > 0 && ((link = list_first(&store->retries)) != NULL ||
+    while (*budget > 0 && ((link = list_first(&store->ready)) != NULL ||
+                              (link = list_first(&store->retries)) != NULL ||
                               (link = wheel_peek(&store->backoff, &tick)) != NULL)) {
         --*budget;
         shelve(store, list_entry(link, struct object, link));
@@ -85,8 +86,8 @@ void breaker_shelve(struct store *store, uint32_t *budget)
 
 uint64_t breaker_next_ms(const struct store *store)
 {
-    bool wanted = !list_is_empty(&store->urgent) || !list_is_empty(&store->retries) ||
-                  !list_is_empty(&store->cold);
+    bool wanted = !list_is_empty(&store->ready) || !list_is_empty(&store->urgent) ||
+                  !list_is_empty(&store->retries) || !list_is_empty(&store->cold);
     if (!store->breaker_open || store->metrics.persisting > 0 || !wanted)
         return UINT64_MAX;
     return store->breaker_probe_at_ms > store->now_ms ? store->breaker_probe_at_ms - store->now_ms

@@ -31,7 +31,9 @@ enum item_flags {
     ITEM_HAS_STORED = 16,   /* room for the stored version */
     ITEM_STORED_KNOWN = 32, /* and it is there */
     ITEM_EXTERNAL = 64,     /* struct value */
-    ITEM_UNWRITTEN = 128,   /* reads wait until the journal has this version, if it has not yet */
+    ITEM_UNSURE =
+        128, /* reads wait until the journal has this version, if it has not yet; of a
+                restored item: until the warehouse was looked at, where that is asked for */
 };
 
 struct item {

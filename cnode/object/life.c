@@ -46,8 +46,21 @@ struct object *object_create(struct store *store, struct item *item)
     return object;
 }
 
+/* Takes out the value that is held for the dump. */
+static struct value take_held(struct store *store, struct object *object)
+{
+    struct value held = object->held_value;
+    object->held_value = value_none();
+    object->held = false;
+    if (held.block)
+        store->captured_memory -= memory_of(sizeof(struct block) + held.block->size);
+    return held;
+}
+
 void object_free(struct store *store, struct object *object)
 {
+    struct value held = take_held(store, object);
+    value_drop(&held);
     store->object_memory -= memory_of(sizeof(*object));
     heap_release(object);
 }
@@ -82,14 +95,36 @@ static void hold(struct store *store, struct object *object, uint64_t now_ms)
     list_append(&store->retries, &object->link);
 }
 
+/* A read waits for what the warehouse has, and nothing is under way that would bring it. A dump in
+ * line is put off until it is known: it may not be needed any more. */
+static bool look(struct store *store, struct object *object)
+{
+    const struct store_waiter *first = object->reads.first;
+    if (!first || (first->kind != WAITER_LOAD && first->kind != WAITER_LOOK) ||
+        (object->stage != OBJECT_RESTING && object->stage != OBJECT_LISTED))
+        return false;
+    if (object->stage == OBJECT_LISTED && object->retry_at_ms == 0)
+        object->soon = true;
+    list_remove(&object->link);
+    object->stage = OBJECT_LOADING;
+    store->metrics.loading++;
+    store->events.load(store->events.context, object, item_id(object->item));
+    return true;
+}
+
 void object_settle(struct store *store, struct object *object, uint64_t now_ms)
 {
     struct item *item = object->item;
-    if (object->stage != OBJECT_RESTING || object->pins > 0)
+    if (object->pins > 0 || look(store, object) || object->stage != OBJECT_RESTING)
         return;
     list_remove(&object->link);
     if (item->flags & ITEM_DIRTY && (object->soon || object->persists.first)) {
         object_hurry(store, object);
+        return;
+    }
+    if (item->flags & ITEM_DIRTY && object->retry_at_ms > 0 && !store->breaker_open) {
+        object->stage = OBJECT_LISTED; /* a look at the warehouse came between */
+        wheel_insert(&store->backoff, &object->link, object->retry_at_ms);
         return;
     }
     if (object->reads.first) {
@@ -119,6 +154,8 @@ void object_settle(struct store *store, struct object *object, uint64_t now_ms)
 
 void object_unpin(struct store *store, struct object *object, uint64_t now_ms)
 {
+    if (object->pins == 1)
+        store_release_reads(store, object); /* what came while it was pinned */
     if (--object->pins > 0)
         return;
     if (object->item)
@@ -162,13 +199,74 @@ static int fill(
     return 0;
 }
 
+/* A restored item that is still not sure was looked at in vain. */
 static void answer_loads(
     struct store *store, struct object *object, int status, const struct value *value)
 {
-    while (object->reads.first && object->reads.first->kind == WAITER_LOAD)
+    const struct store_waiter *first;
+    while ((first = object->reads.first) != NULL &&
+           (first->kind == WAITER_LOAD ||
+               (first->kind == WAITER_LOOK && store_must_look(store, object->item))))
         store_answer(store, waiters_pop(&store->deadlines, &object->reads), status,
             status == STORE_FOUND ? value : NULL);
     store_release_reads(store, object);
+}
+
+/* The warehouse has this version of the item. */
+static void become_clean(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    ages_leave(&store->ages, item->age);
+    store_uncount(store, item);
+    item->flags &= (uint8_t) ~(ITEM_DIRTY | ITEM_UNSURE);
+    store_count(store, item);
+    object->guarded = false;
+    store_bury_record(store, item_seq(store, item));
+}
+
+/* What the warehouse holds is what a later record, lost since, had become; `dumped` or loaded. seq
+ * grows with each write of the same data directory: a lower one is not such a later write. */
+static bool is_lost_successor(struct version stored, struct version restored)
+{
+    return version_compare(stored, restored) > 0 && stored.seq > restored.seq;
+}
+
+/* The restored item gives way: to what will be, or was just loaded. */
+static void become_unknown(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    store->metrics.restored_late++;
+    store_bury_record(store, item_seq(store, item));
+    ages_leave(&store->ages, item->age);
+    store_uncount(store, item);
+    epochs_drop(&store->epochs, item->version);
+    item->flags &= (uint8_t) ~(ITEM_DIRTY | ITEM_TOMBSTONE | ITEM_UNSURE);
+    item->flags |= ITEM_UNKNOWN;
+    store_count(store, item);
+    object->soon = false;
+    object->retry_at_ms = 0;
+    for (struct store_waiter *read = object->reads.first; read; read = read->next) {
+        if (read->kind == WAITER_LOOK)
+            read->kind = WAITER_LOAD;
+    }
+}
+
+/* A load of what a restored, unsure item is to be compared with. */
+static void compare_restored(struct store *store, struct object *object, struct version stored)
+{
+    struct item *item = object->item;
+    struct version own = epochs_unpack(&store->epochs, item->version);
+    int order = version_compare(stored, own);
+    if (is_lost_successor(stored, own)) {
+        become_unknown(store, object);
+        return;
+    }
+    item->flags &= (uint8_t)~ITEM_UNSURE;
+    if (order == 0)
+        become_clean(store, object);
+    else if (order > 0)
+        /* Not ours. Without memory or journal for a later version, the dump finds out again. */
+        object->stored_known = store_renew_version(store, item) == 0;
 }
 
 void store_loaded(struct store *store, struct object *object, int status,
@@ -181,17 +279,21 @@ void store_loaded(struct store *store, struct object *object, int status,
     store->metrics.loading--;
     if (status == 0 || status == STORE_ABSENT) {
         struct version stored = version ? *version : (struct version){0, 0, 0};
-        bool overwritten = !(object->item->flags & ITEM_UNKNOWN);
+        bool restored =
+            !(object->item->flags & ITEM_UNKNOWN) && store_must_look(store, object->item);
+        bool overwritten = !restored && !(object->item->flags & ITEM_UNKNOWN);
         store_raise_above(store, stored);
         object->stored = stored;
         object->stored_known = true;
+        if (restored)
+            compare_restored(store, object, stored);
         if (overwritten) {
             /* The write wins, so it must be the later version. Without memory or journal for that,
              * the dump's conflict will say so again. */
             struct version own = epochs_unpack(&store->epochs, object->item->version);
             object->stored_known =
                 version_compare(own, stored) > 0 || store_renew_version(store, object->item) == 0;
-        } else if (status == 0) {
+        } else if (status == 0 && object->item->flags & ITEM_UNKNOWN) {
             status = fill(store, object, stored, value);
         }
     }
@@ -202,6 +304,8 @@ void store_loaded(struct store *store, struct object *object, int status,
     else
         store->metrics.loads_failed++;
     answer_loads(store, object, status == 0 ? STORE_FOUND : status, value);
+    if (!(object->item->flags & ITEM_DIRTY))
+        store_answer_persists(store, object, true, STORE_DONE);
     object_unpin(store, object, now_ms);
     store_make_room(store, 0, store_looks_for(status == 0 ? value->size : 0));
     store_pump(store);
@@ -218,27 +322,74 @@ static bool may_start(const struct store *store, uint64_t bytes)
            store->dumping_bytes <= store->options.dumps_parallel_bytes - bytes;
 }
 
-static void start_dump(struct store *store, struct object *object)
+static bool is_recorded(const struct store *store, uint64_t seq)
+{
+    return !store->events.record || seq <= store->written_seq || seq <= store->restored_seq;
+}
+
+/* Keeps the version that is to be dumped when the journal has it. False: no memory. */
+static bool hold_dump(struct store *store, struct object *object)
 {
     struct item *item = object->item;
+    if (!(item->flags & ITEM_TOMBSTONE)) {
+        struct value value = item_value(item);
+        value = value.block ? value_hold(value) : value_copy(value_slice(value));
+        if (!value.block)
+            return false;
+        object->held_value = value;
+        store->captured_memory += memory_of(sizeof(struct block) + value.block->size);
+    }
+    object->held = true;
+    return true;
+}
+
+static void send_dump(struct store *store, struct object *object, const struct value *value)
+{
+    store->metrics.persisting++;
+    store->dumping_bytes += object->dumped_bytes;
+    struct version stored = object->stored; /* a copy: see below */
+    store->events.dump(store->events.context, object, item_id(object->item), object->dumped,
+        object->stored_known ? &stored : NULL, value);
+}
+
+static void send_held(struct store *store, struct object *object)
+{
+    bool exists = object->held_value.block != NULL;
+    list_remove(&object->link);
+    struct value value = take_held(store, object);
+    send_dump(store, object, exists ? &value : NULL);
+    value_drop(&value);
+}
+
+/* False: no memory, it stays where it is. */
+static bool start_dump(struct store *store, struct object *object)
+{
+    struct item *item = object->item;
+    if (object->held) {
+        send_held(store, object);
+        return true;
+    }
     assert(item->flags & ITEM_DIRTY && object->stage == OBJECT_LISTED && !object->rewritten);
+    struct version version = epochs_unpack(&store->epochs, item->version);
+    if (!is_recorded(store, version.seq) && !hold_dump(store, object))
+        return false;
     list_remove(&object->link);
     object->stage = OBJECT_DUMPING;
     object->retry_at_ms = 0;
     object->soon = false;
-    struct version version = epochs_unpack(&store->epochs, item->version);
     object->repeated = object->failures > 0 && version_compare(version, object->dumped) == 0;
     object->dumped = version;
     object->dumped_bytes = item_value_size(item);
     for (struct store_waiter *waiter = object->persists.first; waiter; waiter = waiter->next)
         waiter->state = WAITER_THIS_DUMP;
-    store->metrics.persisting++;
-    store->dumping_bytes += object->dumped_bytes;
-    /* Copies: the result may come, and the object go, before the event returns. */
-    struct version stored = object->stored;
+    if (object->held) {
+        list_append(&store->unrecorded, &object->link);
+        return true;
+    }
+    /* A copy: the result may come, and the object go, before the event returns. */
     struct value value = item_value(item);
-    store->events.dump(store->events.context, object, item_id(item), object->dumped,
-        object->stored_known ? &stored : NULL, item->flags & ITEM_TOMBSTONE ? NULL : &value);
+    send_dump(store, object, item->flags & ITEM_TOMBSTONE ? NULL : &value);
+    return true;
 }
 
 /* The next object to dump, still in its list; NULL: none, or no memory. */
@@ -246,7 +397,9 @@ static struct object *next_dump(struct store *store)
 {
     if (!breaker_allows(store))
         return NULL;
-    struct link *link = list_first(&store->urgent);
+    struct link *link = list_first(&store->ready);
+    if (!link)
+        link = list_first(&store->urgent);
     if (!link)
         link = list_first(&store->retries);
     if (link)
@@ -254,6 +407,9 @@ static struct object *next_dump(struct store *store)
     link = list_first(&store->cold);
     struct item *item = link ? list_entry(link, struct item, idle) : store_dirty_victim(store);
     if (!item || !may_start(store, item_value_size(item)))
+        return NULL;
+    /* Holding what is to leave RAM would take more of it. */
+    if (!link && !is_recorded(store, item_seq(store, item)))
         return NULL;
     struct object *object = object_create(store, item);
     if (!object)
@@ -270,8 +426,10 @@ void store_pump(struct store *store)
         return;
     store->pumping = true;
     struct object *object;
-    while ((object = next_dump(store)) != NULL && may_start(store, item_value_size(object->item)))
-        start_dump(store, object);
+    while ((object = next_dump(store)) != NULL &&
+           may_start(store, object->held ? object->dumped_bytes : item_value_size(object->item)) &&
+           start_dump(store, object))
+        ;
     store->pumping = false;
 }
 
@@ -284,16 +442,12 @@ static void confirm(struct store *store, struct object *object)
     object->conflicts = 0;
     breaker_succeeded(store);
     store_forget_guard(object, object->dumped.seq);
-    ages_leave(&store->ages, item->age);
     if (object->rewritten) {
+        ages_leave(&store->ages, item->age);
         item->age = object->later_age;
         object->rewritten = false;
     } else {
-        store_uncount(store, item);
-        item->flags &= (uint8_t)~ITEM_DIRTY;
-        store_count(store, item);
-        object->guarded = false;
-        store_bury_record(store, item_seq(store, item));
+        become_clean(store, object);
     }
     store->metrics.dumps_done++;
     store_answer_persists(store, object, false, STORE_DONE);
@@ -305,6 +459,48 @@ static void forget_dump(struct store *store, struct object *object)
     if (object->rewritten)
         ages_leave(&store->ages, object->later_age);
     object->rewritten = false;
+}
+
+void object_let_go(struct store *store, struct object *object)
+{
+    list_remove(&object->link);
+    object->stage = OBJECT_RESTING;
+    if (!object->held)
+        return;
+    struct value held = take_held(store, object);
+    value_drop(&held);
+    forget_dump(store, object);
+    if (!object->repeated)
+        object->dumped = (struct version){0, 0, 0}; /* was never tried */
+}
+
+/* The journal failed: whoever waits for the dump hears why it has not begun. It goes on waiting. */
+static void tell_held(struct store *store, struct object *object, uint64_t seq)
+{
+    bool all = item_seq(store, object->item) <= seq;
+    object->pins++;
+    if (all)
+        object->guarded = false;
+    store_forget_guard(object, seq);
+    store_answer_persists(store, object, all, BRAIN_EJOURNAL);
+    store_release_reads(store, object);
+    object_unpin(store, object, store->now_ms);
+}
+
+void store_free_held(struct store *store, uint64_t seq, int status)
+{
+    struct link waiting;
+    list_init(&waiting);
+    list_take_all(&waiting, &store->unrecorded);
+    struct link *link;
+    while ((link = list_first(&waiting)) != NULL) {
+        struct object *object = list_entry(link, struct object, link);
+        list_remove(link);
+        bool concerned = object->dumped.seq <= seq;
+        list_append(concerned && status == 0 ? &store->ready : &store->unrecorded, link);
+        if (concerned && status != 0)
+            tell_held(store, object, seq);
+    }
 }
 
 static void fail(struct store *store, struct object *object, int status, uint64_t now_ms)
@@ -375,13 +571,20 @@ static void conflict(
         give_up(store, object);
         return;
     }
-    /* What the journal brought back may be older than what it had lost, and the warehouse got. seq
-     * grows with each write of the same data directory: a lower one is not such a later write. */
-    if (order > 0 && restored && !object->rewritten && stored.seq > object->dumped.seq) {
+    /* What the journal brought back may be older than what it had lost, and the warehouse got. */
+    if (restored && !object->rewritten && is_lost_successor(stored, object->dumped)) {
+        if (object->reads.first && object->reads.first->kind == WAITER_LOOK) {
+            become_unknown(store, object); /* they load it */
+            object->stored_known = false;
+            store_answer_persists(store, object, true, STORE_DONE);
+            return;
+        }
         store->metrics.restored_late++;
         leave_to(store, object, STORE_DONE);
         return;
     }
+    if (restored && !object->rewritten)
+        object->item->flags &= (uint8_t)~ITEM_UNSURE; /* this was a look, too */
     forget_dump(store, object);
     store_raise_above(store, stored);
     if (++object->conflicts > CONFLICTS_MAX ||

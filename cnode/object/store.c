@@ -45,6 +45,8 @@ struct store *store_create(const struct store_options *options, struct store_eve
     store->ttl_ticks = (uint32_t)((ttl_ms + 2 * (granularity_ms - 1)) / granularity_ms);
     wheel_init(&store->backoff, store->options.retry_min_ms / 8 + 1);
     list_init(&store->unwritten);
+    list_init(&store->unrecorded);
+    list_init(&store->ready);
     list_init(&store->urgent);
     list_init(&store->retries);
     list_init(&store->cold);
@@ -84,6 +86,11 @@ const struct store_metrics *store_metrics(struct store *store, uint64_t now_ms)
     store->metrics.memory = store_memory(store);
     store->metrics.breaker_open = store->breaker_open;
     return &store->metrics;
+}
+
+void store_verify_restored(struct store *store)
+{
+    store->verify_restored = true;
 }
 
 void store_raise_seq(struct store *store, uint64_t seq)
@@ -198,8 +205,12 @@ int store_get(struct store *store, struct slice id, uint64_t now_ms, struct valu
     if (!item)
         return start_load(store, id, hash, now_ms, waiter);
     store_touch(store, item, now_ms);
-    if (item->flags & (ITEM_BUSY | ITEM_UNWRITTEN) && store_read_waits(store, item))
-        return store_queue_read(store, item, now_ms, waiter);
+    if (item->flags & (ITEM_BUSY | ITEM_UNSURE) && store_read_waits(store, item)) {
+        int status = store_queue_read(store, item, now_ms, waiter);
+        if (status == STORE_WAIT && waiter->kind == WAITER_LOOK)
+            object_settle(store, item->object, now_ms); /* looks at the warehouse */
+        return status;
+    }
     store->metrics.hits++;
     if (item->flags & ITEM_TOMBSTONE)
         return STORE_ABSENT;

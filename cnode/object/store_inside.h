@@ -16,7 +16,8 @@
  *   ITEM_BUSY      it has a struct object, which is
  *       LOADING    waiting for store_loaded
  *       LISTED     waiting for its dump to begin: in `urgent`, `retries` or `backoff`
- *       DUMPING    waiting for store_dumped
+ *       DUMPING    waiting for store_dumped; or, with `held`, for the record of the version that is
+ *                  to be dumped (`unrecorded`), then for its turn (`ready`)
  *       RESTING    while an event is being handled (object_settle decides what is next), or as long
  *                  as reads wait for an acknowledgement
  *
@@ -25,7 +26,15 @@
  *
  * The journal, where there is one: a dirty item has exactly one live record, and its seq is that of
  * the item's version. So no item needs memory for it, and each change of a dirty item's version is
- * recorded before it happens. */
+ * recorded before it happens.
+ *
+ * The warehouse never gets what the journal does not have yet: after a crash the journal would
+ * bring back what was before it. Whose turn to be dumped comes too early is held as it is then: an
+ * object that is written all the time has never its newest version in the journal. It takes none of
+ * the places of dumps under way, so a journal that has failed holds up nobody else.
+ *
+ * A restored item, where records may be missing, is ITEM_UNSURE: the first read of it loads what
+ * the warehouse has, and the later of the two is what is shown from then on. */
 #ifndef BRAIN_OBJECT_STORE_INSIDE_H
 #define BRAIN_OBJECT_STORE_INSIDE_H
 
@@ -39,13 +48,14 @@ enum object_stage { OBJECT_RESTING, OBJECT_LOADING, OBJECT_LISTED, OBJECT_DUMPIN
 /* An item with something under way. */
 struct object {
     struct item *item;      /* NULL: given up, only pinned */
-    struct link link;       /* LISTED */
+    struct link link;       /* LISTED, or held */
     struct link unwritten;  /* its first read waits for the journal: in store.unwritten */
     uint64_t unwritten_seq; /* looked at when the journal is there */
     struct waiter_line reads, persists;
     struct version stored; /* what the warehouse holds, as far as known; seq 0 in all: nothing */
     struct version dumped; /* DUMPING: the version under way, and the bytes it takes */
     uint64_t dumped_bytes;
+    struct value held_value; /* of `dumped`; none: a tombstone */
     uint64_t retry_at_ms;
     uint32_t pins;
     uint8_t stage;
@@ -55,6 +65,7 @@ struct object {
     bool stored_known;
     bool repeated;  /* DUMPING: this version was tried before */
     bool rewritten; /* DUMPING: written since */
+    bool held;      /* DUMPING: the dump has not begun */
     bool soon;      /* dump as soon as it may begin: somebody said {p, Id}, or waits for it */
     bool leave;     /* out of RAM once clean: {p, Id}, and nothing was written since */
     bool guarded;   /* reads of the item's version wait for its dump: STORE_ACK_WAREHOUSE */
@@ -67,6 +78,8 @@ struct store {
     struct version latest; /* store epoch, and the last seq given */
     uint64_t restored_seq; /* versions up to this one are of an earlier process */
     uint64_t settled_seq;  /* nobody waits any more for records up to this one */
+    uint64_t written_seq;  /* the journal has all records up to this one */
+    bool verify_restored;  /* records may be missing: look at the warehouse first */
     uint64_t now_ms;       /* of the last call that said it */
     struct epochs epochs;
     struct table table;
@@ -76,7 +89,9 @@ struct store {
     struct link unwritten;               /* objects, by unwritten_seq */
     struct wheel idle_dirty, idle_clean; /* items; of the same granularity */
     struct wheel backoff;                /* objects */
-    struct link urgent;                  /* objects to be dumped, in this order of precedence: */
+    struct link unrecorded;              /* objects, held */
+    struct link ready;                   /* objects to be dumped, in this order of precedence: */
+    struct link urgent;                  /* objects */
     struct link retries;                 /* objects */
     struct link cold;                    /* items */
     uint64_t dumping_bytes;
@@ -125,6 +140,8 @@ void store_raise_above(struct store *store, struct version seen);
 void store_bury_record(struct store *store, uint64_t seq);
 
 /* acks.c */
+/* Is it to be compared with what the warehouse has, before it is shown? Also notes when not. */
+bool store_must_look(const struct store *store, struct item *item);
 void store_answer(
     struct store *store, struct store_waiter *waiter, int status, const struct value *value);
 void store_answer_persists(struct store *store, struct object *object, bool all, int status);
@@ -133,7 +150,8 @@ bool store_read_waits(struct store *store, struct item *item);
 /* Queues a read behind what it waits for; it has seen what it sees. STORE_WAIT or BRAIN_ENOMEM. */
 int store_queue_read(
     struct store *store, struct item *item, uint64_t now_ms, struct store_waiter *waiter);
-/* Answers the reads that wait for nothing any more and for nobody before them. Pin the object. */
+/* Answers the reads that wait for nothing any more and for nobody before them. Pin the object.
+ * Those for which the warehouse was to be looked at see what the item is, if that is sure now. */
 void store_release_reads(struct store *store, struct object *object);
 /* Reads of versions up to `seq` wait for a dump no longer. */
 void store_forget_guard(struct object *object, uint64_t seq);
@@ -152,6 +170,10 @@ void object_unpin(struct store *store, struct object *object, uint64_t now_ms);
 void object_hurry(struct store *store, struct object *object);
 /* Starts as many dumps as may be under way at once. */
 void store_pump(struct store *store);
+/* The journal was at `seq`, status as of store_written: what was held for it moves on. */
+void store_free_held(struct store *store, uint64_t seq, int status);
+/* Held no longer, and not dumped: RESTING. */
+void object_let_go(struct store *store, struct object *object);
 
 /* breaker.c */
 bool breaker_allows(const struct store *store);

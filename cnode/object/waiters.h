@@ -10,6 +10,7 @@
 /* store_waiter.kind */
 enum {
     WAITER_LOAD,    /* a read of what the load brings */
+    WAITER_LOOK,    /* a read of a restored item, until the warehouse was looked at */
     WAITER_VALUE,   /* a read of `captured`, behind other reads or before its acknowledgement */
     WAITER_ABSENT,  /* the same, of an object deleted meanwhile */
     WAITER_PERSIST, /* for a dump */
@@ -18,7 +19,7 @@ enum {
 /* store_waiter.state of WAITER_PERSIST: is the dump under way the one it waits for, or the next? */
 enum { WAITER_NEXT_DUMP, WAITER_THIS_DUMP };
 /* store_waiter.state of reads: what must have been acknowledged of the version `seq` they saw. */
-enum { WAITER_NEEDS_RECORD = 1, WAITER_NEEDS_DUMP = 2 };
+enum { WAITER_NEEDS_RECORD = 1, WAITER_NEEDS_DUMP = 2, WAITER_NO_MEMORY = 4 /* to show it */ };
 
 struct waiter_line {
     struct store_waiter *first, *last;

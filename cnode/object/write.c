@@ -209,7 +209,7 @@ static struct item *commit(struct store *store, struct change *change)
         item_overwrite(item, item->flags & ITEM_EXTERNAL ? &change->kept : change->value);
     }
     item->version = change->version;
-    item->flags &= (uint8_t) ~(ITEM_TOMBSTONE | ITEM_STORED_KNOWN | ITEM_UNWRITTEN);
+    item->flags &= (uint8_t) ~(ITEM_TOMBSTONE | ITEM_STORED_KNOWN | ITEM_UNSURE);
     if (stored_known) {
         *item_stored(item) = stored;
         item->flags |= ITEM_STORED_KNOWN;
@@ -289,7 +289,7 @@ static int write(struct store *store, struct slice id, const struct value *value
         return dump_now(store, item, now_ms, waiter);
     bool waits = ack == STORE_ACK_JOURNAL && store->events.record;
     if (waits) {
-        item->flags |= ITEM_UNWRITTEN;
+        item->flags |= ITEM_UNSURE;
         if (waiter) {
             waiters_push(&store->deadlines, &store->records, waiter, NULL, WAITER_RECORD,
                 now_ms + store->options.wait_timeout_ms);
@@ -325,7 +325,7 @@ int store_restore(struct store *store, struct slice id, struct version version,
     if (status != 0)
         return status;
     store->metrics.restored += !change.item;
-    commit(store, &change);
+    commit(store, &change)->flags |= ITEM_UNSURE;
     if (store->latest.seq < version.seq)
         store->latest.seq = version.seq;
     if (store->restored_seq < version.seq)

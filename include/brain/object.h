@@ -89,7 +89,7 @@ struct store_options {
 enum store_ack {
     STORE_ACK_MEMORY,    /* it is in RAM */
     STORE_ACK_JOURNAL,   /* store_written said that its record is there */
-    STORE_ACK_WAREHOUSE, /* store_dumped confirmed it; the dump is started at once */
+    STORE_ACK_WAREHOUSE, /* store_dumped confirmed it; the dump is started as soon as it may be */
 };
 
 /* A request that waits, embedded by the caller in a struct of its own. Zero it before use; it
@@ -115,7 +115,7 @@ struct store_events {
     /* Write this version; answer with exactly one store_dumped(object). `expected`: the version the
      * warehouse is known to hold (seq 0 in all: known to hold none); NULL: not known. `value`: NULL
      * for a tombstone; else take a reference to keep it (its bytes do not change; a value without
-     * block must be copied). */
+     * block must be copied). With a journal, its record is there: store_written has said so. */
     void (*dump)(void *context, struct object *object, struct slice id, struct version version,
         const struct version *expected, const struct value *value);
     /* Keep this value under a conflict name: the warehouse holds a newer one that is not ours.
@@ -196,8 +196,9 @@ void store_dumped(struct store *store, struct object *object, int status,
     const struct version *stored, uint64_t now_ms);
 
 /* The journal has all records up to and with `seq` (status 0), or failed to append them
- * (BRAIN_EJOURNAL): whoever waits for them hears it, the values stay dirty in RAM; a later status 0
- * for them only moves on. */
+ * (BRAIN_EJOURNAL): whoever waits for them, or for a dump that waits for them, hears it, the values
+ * stay dirty in RAM; a later status 0 for them only moves on. Dumps of these versions begin with
+ * status 0, not before: also while draining. */
 void store_written(struct store *store, uint64_t seq, int status, uint64_t now_ms);
 
 /* At start, before anything else: one record of the journal, in the order of seq. It becomes a
@@ -211,8 +212,15 @@ int store_restore(struct store *store, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms);
 
 /* At start, after the last store_restore: writes get numbers above `seq` (a journal may have held
- * records that nobody could read). */
+ * records that nobody could read: so leave a gap above the last that was found). */
 void store_raise_seq(struct store *store, uint64_t seq);
+
+/* At start, after the last store_restore, when records that were acknowledged may be missing (a
+ * loss of power before they were synced): the warehouse may hold what they had become. So the first
+ * read of a restored object loads, and the later one wins, by the rule of store_restore; should the
+ * load fail, the read is answered with its error, and the next one tries again. A confirmed dump
+ * and a write make that unneeded. Without this call restored objects are shown at once. */
+void store_verify_restored(struct store *store);
 
 /* Compaction of the journal: appends again (events.record, a new version) every dirty object whose
  * live record has a seq in first..last. Restored objects that were not written since are put in

@@ -226,6 +226,12 @@ static void assert_answer(size_t i, struct store_waiter *waiter, int status, con
     ck_assert_str_eq(answers[i].value, value);
 }
 
+/* For what is not about waiting for it: every record is there as soon as it is given. */
+static void journal_is_ahead(void)
+{
+    store_written(store, 1000000, 0, now);
+}
+
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 
 START_TEST(a_write_and_its_reads_wait_for_the_journal)
@@ -298,9 +304,10 @@ END_TEST
 START_TEST(ack_warehouse_dumps_at_once_and_stays)
 {
     ck_assert_int_eq(set("a", "one", STORE_ACK_WAREHOUSE, &w[0]), STORE_WAIT);
-    ck_assert_uint_eq(asked_count, 1);
     ck_assert_int_eq(get("a", &w[1]), STORE_WAIT);
-    store_written(store, 1, 0, now); /* not enough */
+    ck_assert_uint_eq(asked_count, 0);
+    journal_is_ahead(); /* not enough */
+    ck_assert_uint_eq(asked_count, 1);
     ck_assert_uint_eq(answers_count, 0);
     dumped(0, 0);
     assert_answer(0, &w[0], STORE_DONE, "");
@@ -356,6 +363,7 @@ END_TEST
 
 START_TEST(a_dirty_object_has_one_live_record)
 {
+    journal_is_ahead();
     set("a", "one", STORE_ACK_MEMORY, NULL);
     ck_assert_int_eq(records[0].live, 1);
     set("a", "two", STORE_ACK_MEMORY, NULL);
@@ -376,6 +384,7 @@ END_TEST
 
 START_TEST(a_renewed_version_is_recorded_first)
 {
+    journal_is_ahead();
     set("a", "one", STORE_ACK_MEMORY, NULL);
     persist("a", &w[0]);
     struct version stored = {1, 20, 9};
@@ -407,6 +416,7 @@ static void restore(const char *id, struct version version, const char *value)
 
 START_TEST(restored_objects_are_dirty)
 {
+    journal_is_ahead();
     restore("a", (struct version){1, 1, 5}, "old");
     restore("b", (struct version){1, 7, 6}, "b");
     restore("a", (struct version){1, 7, 8}, "new");
@@ -435,6 +445,7 @@ END_TEST
 
 START_TEST(a_restored_object_gives_way_to_its_lost_successor)
 {
+    journal_is_ahead();
     restore("a", (struct version){1, 1, 5}, "old");
     restore("b", (struct version){1, 1, 6}, "ours");
     restore("c", (struct version){1, 1, 7}, "c");
@@ -465,6 +476,7 @@ END_TEST
 
 START_TEST(rewriting_goes_in_slices)
 {
+    journal_is_ahead();
     restore("old", (struct version){1, 1, 1}, "x");
     char id[8];
     for (unsigned i = 2; i <= 200; i++) {
@@ -527,6 +539,7 @@ START_TEST(the_breaker_pauses_and_probes)
     struct store_options options = options_default();
     options.breaker_failures = 3;
     open_with(options, true);
+    journal_is_ahead();
     char id[8];
     uint64_t before = 0;
     for (unsigned i = 0; i < 1000; i++) {
@@ -606,6 +619,7 @@ START_TEST(a_full_store_refuses_writes_only)
 {
     struct store_options options = options_limited(100000);
     open_with(options, true);
+    journal_is_ahead();
     char id[16];
     unsigned written = 0;
     for (int status = STORE_DONE; written < 1000; written++) {

@@ -1,8 +1,9 @@
 /* Random requests, delays, failures and crashes against a plain model: a map of what each id must
  * hold, an emulated warehouse that writes conditionally, and an emulated journal. Every answer is
- * checked when it comes; after a crash all that was acknowledged is there, and nothing older comes
- * back; after a drain the warehouse must hold exactly the map. A failure prints the seed:
- * MODEL_SEED=n replays it alone, MODEL_SEEDS=n runs more of them. */
+ * checked when it comes; after a crash all that was acknowledged is there (after a loss of power:
+ * what was synced or in the warehouse), reads show that and nothing older; after a drain the
+ * warehouse must hold exactly the map. A failure prints the seed: MODEL_SEED=n replays it alone,
+ * MODEL_SEEDS=n runs more of them. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,7 @@ struct request {
     enum request_kind kind;
     struct content seen; /* read: at the time of the request; else what must be acknowledged */
     uint32_t turn;       /* order of the reads of one id */
+    bool unsure;         /* read: begun before a restored object was looked for in the warehouse */
 };
 
 struct model {
@@ -69,14 +71,20 @@ struct model {
     bool at_once, reliable, faults;
     struct store_options options;
     bool journal, crashed;
+    uint64_t power_lost; /* last seq given when it was */
+    bool verify;         /* the journal still has records from before that */
     struct record records[RECORDS];
     unsigned records_count;
     uint64_t recorded, written, settled; /* last seq: given, appended, told about */
+    uint64_t synced;                     /* what a loss of power leaves for sure */
     bool journal_fails, journal_failed;
+    unsigned journal_errors;
     bool proposing; /* a write is under way, and not recorded yet */
     unsigned proposed_id;
     struct content proposed;
-    uint32_t acked[IDS]; /* the last write that the journal or the warehouse has */
+    uint32_t acked[IDS];  /* the last write that the journal or the warehouse has */
+    uint32_t stored[IDS]; /* and that the warehouse has */
+    bool unsure[IDS];     /* restored after a loss of power, not written or read since */
 };
 
 static uint8_t bytes[VALUE_MAX];
@@ -189,6 +197,15 @@ static void complete_one(struct model *model)
     (operation->dump ? complete_dump : complete_load)(model, operation);
 }
 
+static struct record *find_record(struct model *model, uint64_t seq)
+{
+    for (unsigned i = model->records_count; i > 0; i--) {
+        if (model->records[i - 1].version.seq == seq)
+            return &model->records[i - 1];
+    }
+    return NULL;
+}
+
 static struct operation *add_operation(
     struct model *model, struct object *object, struct slice id, bool dump)
 {
@@ -220,6 +237,12 @@ static void on_dump(void *context, struct object *object, struct slice id, struc
     if (expected)
         operation->expected = *expected;
     operation->content = model->contents[operation->id];
+    if (model->journal) {
+        const struct record *record = find_record(model, version.seq);
+        expect(model, record && version_compare(record->version, version) == 0);
+        expect(model, version.seq <= model->written);
+        operation->content = record->content;
+    }
     if (value)
         expect(model, value_is(operation->id, &operation->content, value));
     else
@@ -254,6 +277,7 @@ static int on_record(
         expect(model, index == model->proposed_id);
         model->contents[index] = model->proposed;
         model->contents[index].seq = version.seq;
+        model->unsure[index] = false;
         model->proposing = false;
     }
     expect(model, model->records_count < RECORDS && version.seq > model->recorded);
@@ -262,15 +286,6 @@ static int on_record(
     model->records[model->records_count++] = (struct record){index, version, *content, 0, 0, 0};
     model->recorded = version.seq;
     return 0;
-}
-
-static struct record *find_record(struct model *model, uint64_t seq)
-{
-    for (unsigned i = model->records_count; i > 0; i--) {
-        if (model->records[i - 1].version.seq == seq)
-            return &model->records[i - 1];
-    }
-    return NULL;
 }
 
 static void on_record_live(void *context, uint64_t seq)
@@ -294,6 +309,8 @@ static void on_record_dead(void *context, uint64_t seq)
 
 static void journal_step(struct model *model)
 {
+    if (roll(model, 3) == 0)
+        model->synced = model->written;
     if (model->written == model->recorded)
         return;
     if (!model->reliable && roll(model, 8) == 0)
@@ -303,6 +320,7 @@ static void journal_step(struct model *model)
         model->settled = seq;
     if (model->journal_fails && !model->reliable) {
         model->journal_failed = true;
+        model->journal_errors++;
         store_written(model->store, seq, BRAIN_EJOURNAL, model->now_ms);
     } else {
         model->written = seq;
@@ -312,10 +330,11 @@ static void journal_step(struct model *model)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* By the warehouse, or because the journal refused the version that a conflict asked for. */
+/* By the warehouse, or because the journal refused the version that a conflict asked for, or failed
+ * before they could begin. */
 static uint64_t dumps_failed(struct model *model)
 {
-    return store_metrics(model->store, model->now_ms)->dumps_failed;
+    return store_metrics(model->store, model->now_ms)->dumps_failed + model->journal_errors;
 }
 
 /* Had the write that was seen reached its class, or been told why not? */
@@ -331,13 +350,34 @@ static void check_acknowledged(struct model *model, const struct request *reques
                           dumps_failed(model) > seen->failed || model->faults);
 }
 
+/* A read that has to wait for a look at the warehouse may see what is written while it waits. */
+static void find_seen(
+    struct model *model, struct request *request, int status, const struct value *value)
+{
+    for (unsigned i = 0; i < model->records_count; i++) {
+        const struct record *record = &model->records[i];
+        const struct content *content = &record->content;
+        if (record->id == request->id && content->write > request->seen.write &&
+            (status == STORE_FOUND ? value_is(request->id, content, value) : !content->exists)) {
+            request->seen = *content;
+            return;
+        }
+    }
+}
+
 static void check_read(
     struct model *model, struct request *request, int status, const struct value *value)
 {
     expect(model, request->turn == model->reads_done[request->id]);
     model->reads_done[request->id]++;
-    if (status == STORE_FOUND || status == STORE_ABSENT)
+    if (status == STORE_FOUND || status == STORE_ABSENT) {
+        model->unsure[request->id] = false;
+        if (request->unsure &&
+            (status == STORE_FOUND ? !value_is(request->id, &request->seen, value)
+                                   : request->seen.exists))
+            find_seen(model, request, status, value);
         check_acknowledged(model, request);
+    }
     switch (status) {
     case STORE_FOUND:
         expect(model, value_is(request->id, &request->seen, value));
@@ -376,9 +416,11 @@ static void on_answer(
             expect(model, model->written >= request->seen.seq);
         else
             expect(model, model->cells[request->id].content.write >= request->seen.write);
+        if (!by_journal && model->stored[request->id] < request->seen.write)
+            model->stored[request->id] = request->seen.write;
         if (model->acked[request->id] < request->seen.write)
             model->acked[request->id] = request->seen.write;
-    } else if (by_journal && status == BRAIN_EJOURNAL) {
+    } else if (status == BRAIN_EJOURNAL) {
         expect(model, model->journal_failed);
     } else if (status == BRAIN_ETIMEOUT) {
         expect(model, model->now_ms >= waiter->deadline_ms);
@@ -398,6 +440,7 @@ static void random_get(struct model *model, unsigned id)
     request->id = id;
     request->seen = model->contents[id];
     request->turn = model->reads_begun[id]++;
+    request->unsure = model->unsure[id];
     model->waiting++;
     int status = store_get(model->store, id_of(id, text), model->now_ms, &value, &request->waiter);
     if (status == STORE_WAIT)
@@ -506,8 +549,8 @@ static void random_request(struct model *model)
     model->depth++;
     switch (roll(model, 9)) {
     case 8:
-        if (model->journal && roll(model, 4) == 0) {
-            uint64_t first = roll(model, (uint32_t)model->recorded + 1);
+        if (model->records_count > 0 && roll(model, 4) == 0) {
+            uint64_t first = model->records[roll(model, model->records_count)].version.seq;
             store_rewrite(model->store, first, first + roll(model, 30), 1 + roll(model, 40));
         }
         break;
@@ -595,33 +638,59 @@ static bool open_store(struct model *model)
     return model->store != NULL;
 }
 
-/* What a crash leaves of the journal: all that was written and is not dead; of the rest, a part
- * from the end of the dead on, or to the beginning of what was not written yet. */
-static void lose_records(struct model *model)
+/* What a crash leaves of the journal: all that was written (a loss of power: synced) and is not
+ * dead; of the rest, a part from the end of the dead on, or to the beginning of what was not. */
+static void lose_records(struct model *model, bool power)
 {
-    uint64_t last = model->written;
+    uint64_t sure = power ? model->synced : model->written, last = sure;
     if (model->recorded > last)
         last += roll(model, (uint32_t)(model->recorded - last) + 1);
     bool suffix = roll(model, 2) == 0;
     unsigned first_kept = 0, kept = 0;
     while (suffix && first_kept < model->records_count && model->records[first_kept].dead &&
-           model->records[first_kept].dead_after <= model->written)
+           model->records[first_kept].dead_after <= sure)
         first_kept++;
     first_kept = first_kept ? roll(model, first_kept + 1) : 0;
     for (unsigned i = first_kept; i < model->records_count; i++) {
         struct record record = model->records[i];
-        bool dead = record.dead && record.dead_after <= model->written;
+        bool dead = record.dead && record.dead_after <= sure;
         if (record.version.seq > last || (dead && !suffix))
             continue;
         record.live = record.dead = false;
         model->records[kept++] = record;
     }
     model->records_count = kept;
-    /* The numbers of lost records are not given again. */
-    model->written = model->settled = model->recorded;
+    if (power)
+        model->power_lost = model->recorded;
+    model->verify = kept > 0 && model->records[0].version.seq <= model->power_lost;
+    /* The numbers of lost records are not given again: nobody knows how many there were. */
+    model->recorded += UINT64_C(1) << 32;
+    model->written = model->settled = model->synced = model->recorded;
 }
 
-static void crash(struct model *model)
+/* All of it gets to a warehouse that is well, and is what was expected. */
+static void dump_all(struct model *model)
+{
+    for (unsigned id = 0; id < IDS; id++) {
+        char text[16];
+        store_persist(model->store, id_of(id, text), model->now_ms, NULL);
+    }
+    bool reliable = model->reliable;
+    model->reliable = true;
+    model->depth = NEST_MAX;
+    for (unsigned turn = 0; store_metrics(model->store, model->now_ms)->dirty > 0; turn++) {
+        expect(model, turn < 1000);
+        complete_one(model);
+        journal_step(model);
+        model->now_ms += store_advance(model->store, model->now_ms, 10);
+    }
+    model->reliable = reliable;
+    model->depth = 0;
+    for (unsigned id = 0; id < IDS; id++)
+        expect(model, model->cells[id].content.write == model->contents[id].write);
+}
+
+static void crash(struct model *model, bool power)
 {
     for (unsigned i = 0; i < OPERATIONS; i++) {
         struct operation *o = &model->operations[i];
@@ -639,11 +708,11 @@ static void crash(struct model *model)
     model->crashed = false;
     expect(model, model->waiting == 0);
 
-    lose_records(model);
+    lose_records(model, power);
     memset(model->reads_begun, 0, sizeof(model->reads_begun));
     memset(model->reads_done, 0, sizeof(model->reads_done));
+    memset(model->unsure, 0, sizeof(model->unsure));
     model->options.epoch.counter++;
-    model->options.epoch.seq = model->recorded;
     if (!open_store(model))
         return;
     for (unsigned id = 0; id < IDS; id++)
@@ -655,33 +724,29 @@ static void crash(struct model *model)
         struct value value = {NULL, bytes, record->content.size};
         expect(model, store_restore(model->store, id_of(record->id, text), record->version,
                           record->content.exists ? &value : NULL, model->now_ms) == 0);
-        /* Between restart and dump an id holds what the journal had, though it may be older. */
         model->contents[record->id] = record->content;
+        model->unsure[record->id] = model->verify;
+    }
+    store_raise_seq(model->store, model->recorded);
+    if (model->verify)
+        store_verify_restored(model->store);
+    for (unsigned id = 0; id < IDS; id++) {
+        struct content *here = &model->contents[id];
+        const struct content *there = &model->cells[id].content;
+        /* The warehouse never has what the journal had not; but power may have taken that again. */
+        if (here->write < there->write) {
+            expect(model, model->verify);
+            *here = *there;
+        }
+        expect(model, here->write >= (power ? model->stored : model->acked)[id]);
+        here->ack = STORE_ACK_MEMORY;
+        here->seq = 0;
+        if (model->acked[id] > here->write)
+            model->acked[id] = here->write;
     }
     check_metrics(model);
-    struct content expected[IDS];
-    for (unsigned id = 0; id < IDS; id++) {
-        const struct content *here = &model->contents[id], *there = &model->cells[id].content;
-        expected[id] = here->write > there->write ? *here : *there;
-        expect(model, expected[id].write >= model->acked[id]);
-        char text[16];
-        store_persist(model->store, id_of(id, text), model->now_ms, NULL);
-    }
-    bool reliable = model->reliable;
-    model->reliable = true;
-    model->depth = NEST_MAX;
-    for (unsigned turn = 0; store_metrics(model->store, model->now_ms)->dirty > 0; turn++) {
-        expect(model, turn < 1000);
-        complete_one(model);
-        model->now_ms += store_advance(model->store, model->now_ms, 10);
-    }
-    model->reliable = reliable;
-    model->depth = 0;
-    for (unsigned id = 0; id < IDS; id++) {
-        expect(model, model->cells[id].content.write == expected[id].write);
-        model->contents[id] = model->cells[id].content;
-        model->contents[id].ack = STORE_ACK_MEMORY;
-    }
+    if (roll(model, 3) == 0)
+        dump_all(model);
 }
 
 static void run(uint64_t seed, unsigned steps, bool faults)
@@ -706,7 +771,7 @@ static void run(uint64_t seed, unsigned steps, bool faults)
             (struct cell){content, {roll(&model, 3), 1 + roll(&model, 9), 1 + roll(&model, 5)}};
     }
     model.key_ttl_ms = roll(&model, 2) ? 50 : 5000;
-    model.recorded = model.written = model.settled = 100;
+    model.recorded = model.written = model.settled = model.synced = 100;
     model.options = (struct store_options){
         .key_ttl_ms = model.key_ttl_ms,
         .wait_timeout_ms = 400,
@@ -742,7 +807,7 @@ static void run(uint64_t seed, unsigned steps, bool faults)
         }
         check_metrics(&model);
         if (model.journal && !faults && roll(&model, 300) == 0)
-            crash(&model);
+            crash(&model, roll(&model, 2) == 0);
     }
     finish(&model);
     store_destroy(model.store);
