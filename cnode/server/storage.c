@@ -186,7 +186,8 @@ static uint64_t unix_ms(void)
 static void forget_tombstone(struct storage *storage, const struct warehouse_request *found)
 {
     uint64_t now_ms = unix_ms();
-    if (!found->stored_tombstone || found->stored_unix_ms > now_ms ||
+    if (!warehouse_forgets(storage->warehouse) || !found->stored_tombstone ||
+        found->stored_unix_ms > now_ms ||
         now_ms - found->stored_unix_ms < storage->tombstone_keep_ms)
         return;
     struct warehouse_request *request =

@@ -34,6 +34,7 @@ struct driver_events {
 
 struct warehouse_driver {
     const char *name; /* warehouse_manager = NAME */
+    bool forgets;     /* serves WAREHOUSE_FORGET: it can remove one version and no other */
 
     /* Opens, on the caller's thread. `*epoch`: as in warehouse_open. Returns 0, or an error with a
      * sentence in `why`. */

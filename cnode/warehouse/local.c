@@ -514,6 +514,7 @@ static void local_write(void *state, struct warehouse_request *batch, char error
 
 const struct warehouse_driver warehouse_local = {
     .name = "local",
+    .forgets = true,
     .open = local_open,
     .load = local_load,
     .write = local_write,

@@ -291,6 +291,7 @@ static void wake_thread(struct warehouse *warehouse)
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request)
 {
     assert(request->id_size > 0 && request->id_size <= sizeof(request->id));
+    assert(request->operation != WAREHOUSE_FORGET || warehouse->driver->forgets);
     bool events = warehouse->driver->begin != NULL;
     struct request_list *queue = events ? &warehouse->loads : &warehouse->writes;
     request->id_hash = crc32c(0, request_id(request));
@@ -412,6 +413,11 @@ static void on_wake(uv_async_t *async)
 const char *warehouse_last_error(const struct warehouse *warehouse)
 {
     return warehouse->error;
+}
+
+bool warehouse_forgets(const struct warehouse *warehouse)
+{
+    return warehouse->driver->forgets;
 }
 
 const char *warehouse_name(const struct warehouse *warehouse)

@@ -16,7 +16,7 @@ enum warehouse_operation {
     WAREHOUSE_DUMP,      /* a value, or a tombstone */
     WAREHOUSE_SET_ASIDE, /* under a conflict name, without precondition */
     WAREHOUSE_FORGET,    /* remove the tombstone of exactly the version `expected`, if it is still
-                            there and the store can do that conditionally; else nothing. status 0 */
+                            there. Only with warehouse_forgets. status 0 in either case */
 };
 
 /* One request; allocated by the caller, owned by the warehouse until `done` is called with it. */
@@ -125,6 +125,8 @@ int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request);
 /* The last failure in words, "" when none since the last success; valid until the loop goes on. */
 const char *warehouse_last_error(const struct warehouse *warehouse);
+/* May WAREHOUSE_FORGET be submitted? Where not, tombstones stay for ever. */
+bool warehouse_forgets(const struct warehouse *warehouse);
 const char *warehouse_name(const struct warehouse *warehouse);
 void warehouse_metrics_register(
     struct metrics_registry *registry, const struct warehouse *warehouse);

@@ -59,6 +59,34 @@ static void expect_conflict(const struct warehouse_request *request, struct vers
     ck_assert_int_eq(version_compare(request->stored, there), 0);
 }
 
+static const struct warehouse_request *forget(const char *id, struct version expected)
+{
+    struct warehouse_request *request = new_request(WAREHOUSE_FORGET, id);
+    request->expected = expected;
+    request->expected_known = true;
+    submit(request);
+    wait_for(answered + 1);
+    return request;
+}
+
+/* Only the tombstone that is meant goes: not a later one, and never a value. */
+START_TEST(forgotten_tombstones)
+{
+    open_with(MAP);
+    ck_assert(warehouse_forgets(warehouse));
+    ck_assert_int_eq(drop("k", at(1, 2))->status, 0);
+    ck_assert_uint_gt(load("k")->stored_unix_ms, 1700000000000);
+    ck_assert_int_eq(forget("k", at(1, 1))->status, 0);
+    ck_assert(load("k")->stored_tombstone);
+    ck_assert_int_eq(forget("k", at(1, 2))->status, 0);
+    ck_assert(!load("k")->stored_known);
+    ck_assert_int_eq(forget("k", at(1, 2))->status, 0);
+    ck_assert_int_eq(dump("k", at(1, 3), NULL, "v")->status, 0);
+    ck_assert_int_eq(forget("k", at(1, 3))->status, 0);
+    expect_loaded("k", at(1, 3), "v");
+}
+END_TEST
+
 START_TEST(preconditions)
 {
     struct version first = at(1, 5), other = at(1, 4);
@@ -410,6 +438,7 @@ int main(void)
     tcase_add_test(tcase, tombstones);
     tcase_add_test(tcase, preconditions);
     tcase_add_test(tcase, foreign_and_damaged_objects);
+    tcase_add_test(tcase, forgotten_tombstones);
     tcase_add_test(tcase, set_aside);
     tcase_add_test(tcase, metrics);
     tcase_add_test(tcase, no_memory);
