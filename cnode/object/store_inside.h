@@ -3,7 +3,8 @@
  *   store.c    making and freeing, metrics, get, persist
  *   write.c    set, delete, restore, rewrite: a new version of an object
  *   acks.c     who waits for an acknowledgement, and when it is reached
- *   life.c     loads, dumps and their results; when an item comes to rest
+ *   life.c     dumps and their results; what is next for an object; when an item comes to rest
+ *   load.c     results of loads
  *   breaker.c  pausing the dumps while the warehouse fails
  *   memory.c   what RAM is taken, and who leaves first
  *   idle.c     what time brings: idle steps, retries, expired waiters, drain
@@ -174,6 +175,15 @@ void store_pump(struct store *store);
 void store_free_held(struct store *store, uint64_t seq, int status);
 /* Held no longer, and not dumped: RESTING. */
 void object_let_go(struct store *store, struct object *object);
+
+/* load.c */
+/* The warehouse has this version of the item. */
+void object_become_clean(struct store *store, struct object *object);
+/* The restored item gives way: to what will be, or was just loaded. Its reads wait for that. */
+void object_become_unknown(struct store *store, struct object *object);
+/* Is what the warehouse holds what a later record, lost since, had become? seq grows with each
+ * write of the same data directory: a lower one is not such a later write. */
+bool store_is_lost_successor(struct version stored, struct version restored);
 
 /* breaker.c */
 bool breaker_allows(const struct store *store);

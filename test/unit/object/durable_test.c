@@ -506,6 +506,179 @@ START_TEST(rewriting_goes_in_slices)
 }
 END_TEST
 
+/* ---- the journal first ----------------------------------------------------------------------- */
+
+START_TEST(a_dump_waits_for_its_record)
+{
+    set("a", "one", STORE_ACK_MEMORY, NULL);
+    set("b", "two", STORE_ACK_MEMORY, NULL);
+    persist("b", &w[0]);
+    persist("a", &w[1]);
+    ck_assert_uint_eq(asked_count, 0);
+    ck_assert_uint_eq(metrics()->persisting, 0);
+    store_written(store, 1, 0, now);
+    ck_assert_uint_eq(asked_count, 1);
+    ck_assert_str_eq(asked[0].id, "a");
+    /* Waiting is no work. */
+    uint64_t next_ms = store_advance(store, now, 1000);
+    ck_assert_uint_gt(next_ms, 1);
+    store_written(store, 2, 0, now);
+    ck_assert_uint_eq(asked_count, 2);
+    dumped(0, 0);
+    dumped(1, 0);
+    assert_answer(0, &w[1], STORE_DONE, "");
+    assert_answer(1, &w[0], STORE_DONE, "");
+    ck_assert_uint_eq(metrics()->objects, 0);
+    /* One that is always written again is dumped as it was when its turn came. */
+    set("a", "three", STORE_ACK_MEMORY, NULL);
+    persist("a", &w[2]);
+    for (unsigned i = 0; i < 5; i++)
+        set("a", "four", STORE_ACK_MEMORY, NULL);
+    store_written(store, 3, 0, now);
+    ck_assert_uint_eq(asked_count, 3);
+    ck_assert_uint_eq(asked[2].version.seq, 3);
+    dumped(2, 0);
+    assert_answer(2, &w[2], STORE_DONE, "");
+    ck_assert_uint_eq(metrics()->dirty, 1);
+    /* Also while draining. */
+    store_drain(store, now);
+    advance(10);
+    ck_assert_uint_eq(asked_count, 3);
+    store_written(store, 8, 0, now);
+    ck_assert_uint_eq(asked_count, 4);
+    dumped(3, 0);
+    ck_assert_uint_eq(metrics()->dirty, 0);
+}
+END_TEST
+
+START_TEST(a_journal_that_fails_holds_up_only_its_own)
+{
+    struct store_options options = options_default();
+    options.dumps_parallel = 1;
+    open_with(options, true);
+    set("there", "1", STORE_ACK_MEMORY, NULL);
+    store_written(store, 1, 0, now);
+    set("a", "2", STORE_ACK_WAREHOUSE, &w[0]);
+    get("a", &w[1]);
+    set("b", "3", STORE_ACK_MEMORY, NULL);
+    persist("b", NULL);
+    store_written(store, 3, BRAIN_EJOURNAL, now);
+    assert_answer(0, &w[0], BRAIN_EJOURNAL, "");
+    assert_answer(1, &w[1], STORE_FOUND, "2");
+    ck_assert_int_eq(get_is("a", "2"), STORE_FOUND);
+    ck_assert_uint_eq(asked_count, 0);
+    persist("there", NULL);
+    ck_assert_uint_eq(asked_count, 1);
+    ck_assert_str_eq(asked[0].id, "there");
+    dumped(0, 0);
+    ck_assert_uint_eq(asked_count, 1);
+    store_written(store, 3, 0, now);
+    ck_assert_uint_eq(asked_count, 2);
+    dumped(1, 0);
+    ck_assert_uint_eq(asked_count, 3);
+    dumped(2, 0);
+    ck_assert_uint_eq(metrics()->dirty, 0);
+}
+END_TEST
+
+static void loaded(size_t i, int status, struct version version, const char *value)
+{
+    ck_assert_uint_lt(i, asked_count);
+    ck_assert(!asked[i].dump);
+    struct slice bytes = slice_of_string(value);
+    struct value there = {NULL, bytes.data, bytes.size};
+    store_loaded(store, asked[i].object, status, status < 0 ? NULL : &version,
+        status == 0 ? &there : NULL, now);
+}
+
+START_TEST(restored_objects_are_looked_for_after_a_loss_of_power)
+{
+    const struct version newer = {1, 1, 20}, older = {1, 1, 1}, none = {0, 0, 0};
+    restore("a", (struct version){1, 1, 5}, "ours");
+    restore("b", (struct version){1, 1, 6}, "ours");
+    restore("c", (struct version){1, 1, 7}, "ours");
+    restore("d", (struct version){1, 1, 8}, "");
+    restore("e", (struct version){1, 1, 9}, "ours");
+    store_verify_restored(store);
+    store_raise_seq(store, 9 + (UINT64_C(1) << 32));
+    /* A failed look is told; the next one finds a newer one. One load for both reads. */
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
+    loaded(0, BRAIN_EWAREHOUSE, none, "");
+    assert_answer(0, &w[0], BRAIN_EWAREHOUSE, "");
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
+    ck_assert_int_eq(get("a", &w[1]), STORE_WAIT);
+    ck_assert_uint_eq(asked_count, 2);
+    loaded(1, 0, newer, "theirs");
+    assert_answer(1, &w[0], STORE_FOUND, "theirs");
+    assert_answer(2, &w[1], STORE_FOUND, "theirs");
+    ck_assert_int_eq(get_is("a", "theirs"), STORE_FOUND);
+    ck_assert_uint_eq(metrics()->restored_late, 1);
+    ck_assert_int_eq(records[0].live, -1);
+    ck_assert_uint_eq(metrics()->dirty, 4);
+    /* An older one, and none: ours is shown, and needs no other look. */
+    get("b", &w[2]);
+    loaded(2, 0, older, "old");
+    assert_answer(3, &w[2], STORE_FOUND, "ours");
+    ck_assert_int_eq(get_is("b", "ours"), STORE_FOUND);
+    ck_assert_uint_eq(metrics()->dirty, 4);
+    get("d", &w[3]);
+    loaded(3, STORE_ABSENT, none, "");
+    assert_answer(4, &w[3], STORE_ABSENT, "");
+    /* The very same: nothing is to be dumped. */
+    get("c", &w[4]);
+    loaded(4, 0, (struct version){1, 1, 7}, "ours");
+    assert_answer(5, &w[4], STORE_FOUND, "ours");
+    ck_assert_uint_eq(metrics()->dirty, 3);
+    ck_assert_int_eq(records[2].live, -1);
+    /* A write ends it, also for a read that waits: that sees it when it may be seen. */
+    get("e", &w[5]);
+    set("e", "new", STORE_ACK_JOURNAL, NULL);
+    ck_assert_uint_gt(records[records_count - 1].seq, UINT32_MAX);
+    loaded(5, 0, newer, "theirs");
+    ck_assert_uint_eq(answers_count, 6);
+    store_written(store, records[records_count - 1].seq, 0, now);
+    assert_answer(6, &w[5], STORE_FOUND, "new");
+    ck_assert_int_eq(get_is("e", "new"), STORE_FOUND);
+}
+END_TEST
+
+START_TEST(a_dump_is_a_look_too)
+{
+    const struct version newer = {1, 1, 20};
+    restore("a", (struct version){1, 1, 5}, "ours");
+    restore("b", (struct version){1, 1, 6}, "ours");
+    restore("c", (struct version){1, 1, 7}, "ours");
+    store_verify_restored(store);
+    persist("a", &w[0]);
+    ck_assert_int_eq(get("a", &w[1]), STORE_WAIT);
+    ck_assert_uint_eq(asked_count, 1);
+    dumped(0, 0);
+    assert_answer(0, &w[0], STORE_DONE, "");
+    assert_answer(1, &w[1], STORE_FOUND, "ours");
+    ck_assert_uint_eq(asked_count, 1);
+    /* A newer one is found: the reads load it. */
+    persist("b", &w[2]);
+    get("b", &w[3]);
+    store_dumped(store, asked[1].object, BRAIN_ECONFLICT, &newer, now);
+    assert_answer(2, &w[2], STORE_DONE, "");
+    loaded(2, 0, newer, "theirs");
+    assert_answer(3, &w[3], STORE_FOUND, "theirs");
+    ck_assert_uint_eq(metrics()->restored_late, 1);
+    /* It fails: the read looks before the dump is tried again, and that is not forgotten. */
+    persist("c", &w[4]);
+    get("c", &w[5]);
+    dumped(3, BRAIN_EWAREHOUSE);
+    assert_answer(4, &w[4], BRAIN_EWAREHOUSE, "");
+    loaded(4, STORE_ABSENT, (struct version){0, 0, 0}, "");
+    assert_answer(5, &w[5], STORE_FOUND, "ours");
+    ck_assert_uint_eq(asked_count, 5);
+    advance(120);
+    ck_assert_uint_eq(asked_count, 6);
+    dumped(5, 0);
+    ck_assert_uint_eq(metrics()->dirty, 0);
+}
+END_TEST
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 START_TEST(a_busy_object_is_dumped_in_time)
@@ -672,6 +845,10 @@ int main(void)
     tcase_add_test(tcase, restored_objects_are_dirty);
     tcase_add_test(tcase, a_restored_object_gives_way_to_its_lost_successor);
     tcase_add_test(tcase, rewriting_goes_in_slices);
+    tcase_add_test(tcase, a_dump_waits_for_its_record);
+    tcase_add_test(tcase, a_journal_that_fails_holds_up_only_its_own);
+    tcase_add_test(tcase, restored_objects_are_looked_for_after_a_loss_of_power);
+    tcase_add_test(tcase, a_dump_is_a_look_too);
     tcase_add_test(tcase, a_busy_object_is_dumped_in_time);
     tcase_add_test(tcase, the_breaker_pauses_and_probes);
     tcase_add_test(tcase, ten_times_the_limit_is_written);
