@@ -338,19 +338,19 @@ static uint64_t dumps_failed(struct model *model)
 }
 
 /* Had the write that was seen reached its class, or been told why not? */
-static void check_acknowledged(struct model *model, const struct request *request)
+static bool is_acknowledged(struct model *model, unsigned id, const struct content *seen)
 {
-    const struct content *seen = &request->seen;
-    if (seen->ack == STORE_ACK_JOURNAL && seen->seq != 0)
-        expect(model,
-            seen->seq <= model->settled || model->cells[request->id].content.write >= seen->write);
+    bool stored = model->cells[id].content.write >= seen->write;
+    if (seen->ack == STORE_ACK_JOURNAL)
+        return stored || seen->seq <= model->settled; /* seq 0: there is no journal */
     /* The breaker also ends waits for dumps that were not tried. */
     if (seen->ack == STORE_ACK_WAREHOUSE && model->options.breaker_failures == 0)
-        expect(model, model->cells[request->id].content.write >= seen->write ||
-                          dumps_failed(model) > seen->failed || model->faults);
+        return stored || dumps_failed(model) > seen->failed || model->faults;
+    return true;
 }
 
-/* A read that has to wait for a look at the warehouse may see what is written while it waits. */
+/* A read that has to wait for a look at the warehouse may see what is written while it waits. One
+ * delete looks like the other: then it is the one that may be seen. */
 static void find_seen(
     struct model *model, struct request *request, int status, const struct value *value)
 {
@@ -360,7 +360,8 @@ static void find_seen(
         if (record->id == request->id && content->write > request->seen.write &&
             (status == STORE_FOUND ? value_is(request->id, content, value) : !content->exists)) {
             request->seen = *content;
-            return;
+            if (is_acknowledged(model, request->id, content))
+                return;
         }
     }
 }
@@ -376,7 +377,7 @@ static void check_read(
             (status == STORE_FOUND ? !value_is(request->id, &request->seen, value)
                                    : request->seen.exists))
             find_seen(model, request, status, value);
-        check_acknowledged(model, request);
+        expect(model, is_acknowledged(model, request->id, &request->seen));
     }
     switch (status) {
     case STORE_FOUND:
