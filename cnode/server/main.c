@@ -2,6 +2,8 @@
 #include <stdio.h>
 #ifdef BRAIN_WITH_MIMALLOC
 #include <mimalloc.h>
+#else
+#include <malloc.h>
 #endif
 
 #include "brain/base.h"
@@ -41,6 +43,11 @@ static void set_up_allocator(void)
 #ifdef BRAIN_WITH_MIMALLOC
     mi_option_set(mi_option_decommit_delay, 0);
     mi_option_set(mi_option_segment_decommit_delay, 0);
+#else
+    /* One arena: what the warehouse's thread allocated and the owner's freed is used again by both.
+     * And large values go back one by one. */
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 #endif
 }
 
