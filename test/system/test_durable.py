@@ -484,7 +484,8 @@ def test_deletes_do_not_come_back(new_node):
     node = new_node(key_ttl=600000)
     node.start()
     with connect(node.server) as client:
-        assert set(client.pipeline([(Atom("set"), n, n, [(Atom("ack"), Atom("warehouse"))]) for n in range(300)])) == {"ok"}
+        stored = [(Atom("set"), n, n, [(Atom("ack"), Atom("warehouse"))]) for n in range(300)]
+        assert set(client.pipeline(stored)) == {"ok"}
         assert set(client.pipeline([(Atom("delete"), n) for n in range(300)])) == {"ok"}
         client.pipeline([(Atom("persist"), n) for n in range(100)])
     for start in range(3):

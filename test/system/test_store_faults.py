@@ -286,8 +286,8 @@ def test_a_row_of_the_proxy(place, name):
     assert node.segments() == []
     load.verify(node.start())
     hits = sum(rule.hits for rule in rules)
-    print(f"{name}: {hits} faults, {load.acknowledged} acknowledged writes, {load.reads} reads, refused {load.refused}, "
-          f"{info['dumps_failed']} dumps failed, {info['loads_failed']} loads failed, "
+    print(f"{name}: {hits} faults, {load.acknowledged} acknowledged writes, {load.reads} reads, "
+          f"refused {load.refused}, {info['dumps_failed']} dumps failed, {info['loads_failed']} loads failed, "
           f"{load.late_effects} late effects")
     assert hits > 5 and load.acknowledged > 100
     # Writes never need the store.
@@ -406,7 +406,7 @@ def test_versions_of_an_earlier_life_are_overtaken(place):
 
 FOREIGN = {
     "text": b"hello, world",
-    "empty": b"",
+    "one byte": b"\x83",
     "another term": b"\x83" + etf.encode((Atom("brain2"), b"x", (0, 1), 1, 0, b"v")),
     "wrong checksum": stored_form(b"x", (0, 1), 1, b"value", crc=12345),
     "another id": stored_form(b"y", (0, 1), 1, b"value"),
