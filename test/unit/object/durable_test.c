@@ -679,6 +679,45 @@ START_TEST(a_dump_is_a_look_too)
 }
 END_TEST
 
+static void look_without_memory(void)
+{
+    struct slice bytes = slice_of_string("ours");
+    struct value ours = {NULL, bytes.data, bytes.size};
+    open_with(options_default(), false);
+    if (!store || store_restore(store, slice_of_string("a"), (struct version){1, 1, 5}, &ours, now))
+        return;
+    store_verify_restored(store);
+    int status = get("a", &w[0]);
+    if (status == STORE_WAIT) {
+        loaded(0, 0, (struct version){1, 1, 20}, "theirs");
+        ck_assert_uint_eq(answers_count, 1);
+        status = answers[0].status;
+        ck_assert(status == BRAIN_ENOMEM || strcmp(answers[0].value, "theirs") == 0);
+        ck_assert_uint_eq(metrics()->dirty, 0);
+    } else {
+        ck_assert_int_eq(status, BRAIN_ENOMEM);
+        ck_assert_uint_eq(metrics()->dirty, 1);
+    }
+}
+
+START_TEST(a_look_without_memory_loses_nothing)
+{
+    store_destroy(store);
+    store = NULL;
+    heap_fault_stop();
+    unsigned n = 1;
+    for (bool reached = true; reached; n++) {
+        heap_fault_start(n);
+        look_without_memory();
+        store_destroy(store);
+        store = NULL;
+        reached = heap_fault_stop();
+    }
+    ck_assert_uint_ge(n, 5);
+    heap_fault_start(0);
+}
+END_TEST
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 START_TEST(a_busy_object_is_dumped_in_time)
@@ -849,6 +888,7 @@ int main(void)
     tcase_add_test(tcase, a_journal_that_fails_holds_up_only_its_own);
     tcase_add_test(tcase, restored_objects_are_looked_for_after_a_loss_of_power);
     tcase_add_test(tcase, a_dump_is_a_look_too);
+    tcase_add_test(tcase, a_look_without_memory_loses_nothing);
     tcase_add_test(tcase, a_busy_object_is_dumped_in_time);
     tcase_add_test(tcase, the_breaker_pauses_and_probes);
     tcase_add_test(tcase, ten_times_the_limit_is_written);
