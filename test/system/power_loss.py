@@ -53,6 +53,8 @@ class PowerLoss:
         """After SIGKILL. What was not synced is lost as a disk may lose it: cut off; cut somewhere;
         or of full length with zeros or garbage in it. Returns the number of bytes it took."""
         lost = 0
+        # The machine comes up as another boot than the one that data_dir remembers.
+        (self.directory.parent / "boot_id").unlink(missing_ok=True)
         for name, (inode, synced, entry) in self.read().items():
             path = self.directory / name
             if not path.exists() or path.stat().st_ino != inode:
