@@ -70,12 +70,20 @@ static void find(void *pointer, const char *name)
     memcpy(pointer, &symbol, sizeof(symbol));
 }
 
-__attribute__((constructor)) static void begin(void)
+/* Also called before `begin`: constructors of other libraries open files. */
+static void find_all(void)
 {
+    if (real_unlinkat != NULL)
+        return;
     find(&real_openat, "openat");
     find(&real_fsync, "fsync");
     find(&real_fdatasync, "fdatasync");
     find(&real_unlinkat, "unlinkat");
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    find_all();
     const char *watched = getenv("POWER_LOSS_DIRECTORY");
     const char *path = getenv("POWER_LOSS_NOTES");
     const char *aside = getenv("POWER_LOSS_REMOVED");
@@ -170,6 +178,7 @@ static void opened(int fd, int flags, bool existed)
 
 static int open_watched(int at, const char *path, int flags, mode_t mode)
 {
+    find_all();
     bool existed = !(flags & O_CREAT) || faccessat(at, path, F_OK, 0) == 0;
     int fd = real_openat(at, path, flags, mode);
     if (fd >= 0 && notes != NULL) {
@@ -270,17 +279,20 @@ static int sync_watched(int fd, int (*real)(int))
 
 int fsync(int fd)
 {
+    find_all();
     return sync_watched(fd, real_fsync);
 }
 
 int fdatasync(int fd)
 {
+    find_all();
     return sync_watched(fd, real_fdatasync);
 }
 
 int unlinkat(int at, const char *path, int flags)
 {
     struct stat status;
+    find_all();
     if (notes != NULL && flags == 0 && fstatat(at, path, &status, AT_SYMLINK_NOFOLLOW) == 0) {
         pthread_mutex_lock(&lock);
         struct note *note = note_of(status.st_ino);
