@@ -141,7 +141,6 @@ def test_without_a_store_writes_are_refused_and_reads_go_on(new_node, no_store):
     node = new_node(warehouse_manager="s3", s3_endpoint=no_store, s3_bucket="none", s3_access_key="a",
                     s3_secret_key="b", s3_timeout=1000, s3_connect_timeout=200, key_ttl=600000, dump_retry_min=50,
                     dump_retry_max=500, drain_timeout=1000)
-    node.data.mkdir(exist_ok=True)
     server = node.start()
     server.expected_status = 1  # what is dirty at the end cannot be persisted
     good, refused = [], 0

@@ -59,7 +59,6 @@ def place(gateway, epmd, tmp_path):
                     s3_secret_key=gateway.secret, s3_timeout=2000, s3_connect_timeout=500, s3_stall_timeout=1000,
                     dump_retry_min=50, dump_retry_max=500, server_exec_timeout=4000, key_ttl=600000, max_dirty_ms=300,
                     drain_timeout=20000)
-        node.data.mkdir()  # BUG3
         yield node, proxy, Bucket(gateway, prefix)
         proxy.clear()
         proxy.resume()
@@ -399,7 +398,6 @@ def test_versions_of_an_earlier_life_are_overtaken(place):
     assert bucket.term("y")[5] == b"next"
     node.kill()
     shutil.rmtree(node.data)
-    node.data.mkdir()  # BUG3
     with connect(node.start()) as client:
         assert read(client, b"x") == ("ok", b"new")
 
