@@ -11,6 +11,7 @@
 enum { ADVANCE_INTERVAL_MS = 100 };
 /* Objects looked at in one turn of the loop; about 0.2 ms of work. */
 enum { ADVANCE_BUDGET = 2000 };
+enum { STATUS_INTERVAL_MS = 60000 };
 enum { SPARE_LIMIT = 1024 };
 /* Of an id, in a log line. */
 enum { SHOWN_ID_BYTES = 80 };
@@ -241,6 +242,33 @@ static uint64_t outside_bytes(const struct storage *storage)
     return bytes;
 }
 
+/* What an operator wants to see without asking: one line a minute, while anything is going on. */
+static void log_status(struct storage *storage)
+{
+    uint64_t now_ms = uv_now(storage->loop);
+    if (now_ms - storage->status_ms < STATUS_INTERVAL_MS)
+        return;
+    storage->status_ms = now_ms;
+    const struct store_metrics *m = store_metrics(storage->store, now_ms);
+    uint64_t activity = m->hits + m->misses + m->dumps_done + m->dumps_failed + m->loads_failed +
+                        m->refused_overload + m->refused_journal;
+    if (activity == storage->status_activity && m->dirty == 0)
+        return;
+    storage->status_activity = activity;
+    const char *error = warehouse_last_error(storage->warehouse);
+    log_info("status: %llu objects, %llu dirty (%llu bytes, oldest %llu ms), %llu loading, "
+             "%llu persisting; loads %llu found %llu absent %llu failed; dumps %llu done %llu "
+             "failed %llu late; writes refused: %llu overload, %llu journal%s%s",
+        (unsigned long long)m->objects, (unsigned long long)m->dirty,
+        (unsigned long long)m->dirty_bytes, (unsigned long long)m->oldest_dirty_ms,
+        (unsigned long long)m->loading, (unsigned long long)m->persisting,
+        (unsigned long long)m->loads_found, (unsigned long long)m->loads_absent,
+        (unsigned long long)m->loads_failed, (unsigned long long)m->dumps_done,
+        (unsigned long long)m->dumps_failed, (unsigned long long)m->dumps_late,
+        (unsigned long long)m->refused_overload, (unsigned long long)m->refused_journal,
+        error[0] != '\0' ? "; last error: " : "", error);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct storage *storage = timer->data;
@@ -248,6 +276,7 @@ static void on_timer(uv_timer_t *timer)
     uint64_t wait_ms = store_advance(storage->store, uv_now(storage->loop), ADVANCE_BUDGET);
     if (journaling_advance(&storage->journaling, ADVANCE_BUDGET))
         wait_ms = 0;
+    log_status(storage);
     if (wait_ms > ADVANCE_INTERVAL_MS)
         wait_ms = ADVANCE_INTERVAL_MS;
     uv_timer_start(timer, on_timer, wait_ms, 0);
