@@ -92,6 +92,13 @@ def test_check_config(run, tmp_path):
     assert "good" in run("--config", path, "--check-config", status=0).stdout
 
 
+@pytest.mark.parametrize("option", ["secret", "s3_secret_key", "s3_session_token", "ftp_pass"])
+def test_print_config_shows_no_secret(run, option):
+    shown = run("--set", f"{option}=TOPSECRETVALUE", "--print-config", status=0).stdout
+    assert f'# {option} = "..."' in shown
+    assert "TOPSECRETVALUE" not in shown
+
+
 def test_print_config_reads_back_and_hides_the_cookie(run, tmp_path):
     path = tmp_path / "good.conf"
     path.write_text('key_ttl = 1234\nsecret = "s3cr3tc00kie"\nconnect_nodes = {"a@b", "c@d"}\n')
