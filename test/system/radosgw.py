@@ -1,19 +1,48 @@
 """A real S3 server for the tests: Ceph's RADOS Gateway, started and stopped by scripts/lib."""
 import hashlib
 import os
+import re
+import socket
 import subprocess
 import urllib.parse
 import xml.etree.ElementTree
 
-from harness import ROOT, free_port
+from harness import ROOT
 
 SCRIPTS = ROOT / "scripts" / "lib"
+
+
+OSD_PORTS = 101  # the OSD takes some of so many
+FIRST_PORT, LAST_PORT = 20000, 32000  # below those that the kernel gives to clients
+BLOCK = OSD_PORTS + 3
+
+
+def port_block():
+    """The first of BLOCK ports that are free, and that no connection of another test can take while
+    the daemons start. Workers that run side by side look in different places."""
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+    blocks = list(range(FIRST_PORT, LAST_PORT - BLOCK, BLOCK))
+    blocks = blocks[worker::16] + blocks
+    for first in blocks:
+        if all(is_free(port) for port in range(first, first + BLOCK)):
+            return first
+    raise AssertionError(f"no {BLOCK} free ports in a row")
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
 
 
 class Radosgw:
     def __init__(self, directory, store="memstore", bucket="brain"):
         self.directory, self.bucket = directory, bucket
-        self.port, self.tls_port = free_port(), free_port()
+        first = port_block()
+        self.port, self.tls_port = first + OSD_PORTS, first + OSD_PORTS + 1
         self.certificate = directory / "certificate.pem"
         # Whoever closes this pipe, also by dying, stops the daemons.
         self.guard = subprocess.Popen(
@@ -21,8 +50,8 @@ class Radosgw:
             stdin=subprocess.PIPE, start_new_session=True)
         try:
             environment = {**os.environ, "RGW_PORT": str(self.port),
-                           "RGW_TLS_PORT": str(self.tls_port), "MON_PORT": str(free_port()),
-                           "OSD_PORT": str(free_port() % 20000 + 20000)}
+                           "RGW_TLS_PORT": str(self.tls_port), "MON_PORT": str(first + OSD_PORTS + 2),
+                           "OSD_PORT": str(first)}
             subprocess.run([SCRIPTS / "start-radosgw", directory, store], check=True, timeout=150,
                            env=environment, stdin=subprocess.DEVNULL)
             settings = dict(line.split("=", 1) for line in (directory / "env").read_text().splitlines())
