@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "record.h"
@@ -86,6 +87,16 @@ int segment_create(struct segment *segment, uint64_t number, uint64_t ordinal, u
     return 0;
 }
 
+/* A file that was deleted takes all that is written to it, and none of it can be read again. */
+static bool is_removed(const struct segment *segment)
+{
+    struct stat about;
+    if (fstat(segment->fd, &about) != 0 || about.st_nlink > 0)
+        return false;
+    errno = ENOENT;
+    return true;
+}
+
 int segment_append(
     struct segment *segment, struct batch *batch, uint64_t *writes, char why[JOURNAL_TEXT])
 {
@@ -93,6 +104,8 @@ int segment_append(
     struct batch_cursor cursor = {0};
     uint64_t offset = segment->size;
     int count;
+    if (is_removed(segment))
+        return fail(why, "written", segment->number);
     batch_seal(batch, segment->salt);
     while ((count = batch_vectors(batch, &cursor, vectors, SEGMENT_VECTORS)) > 0) {
         ssize_t written = segment->device->write_at(segment->fd, vectors, count, (off_t)offset);

@@ -169,9 +169,9 @@ uint64_t journaling_held_bytes(const struct journaling *journaling)
     return journaling->journal != NULL ? journal_held_bytes(journaling->journal) : 0;
 }
 
-bool journaling_is_on(const struct journaling *journaling)
+bool journaling_is_sound(const struct journaling *journaling)
 {
-    return journaling->journal != NULL;
+    return journaling->journal != NULL && !journal_is_failing(journaling->journal);
 }
 
 void journaling_metrics_register(

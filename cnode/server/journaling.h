@@ -35,7 +35,8 @@ struct journaling {
  * `journal = false` and there are records that nobody would read). */
 int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
     struct store *store, const char **why);
-bool journaling_is_on(const struct journaling *journaling);
+/* There is a journal, and it can be written. */
+bool journaling_is_sound(const struct journaling *journaling);
 void journaling_metrics_register(
     struct metrics_registry *registry, const struct journaling *journaling);
 

@@ -89,7 +89,7 @@ static void close_everything(struct server *server)
 /* The end of a sentence about objects that the warehouse does not have. */
 static const char *fate_of_unsaved(struct server *server)
 {
-    return journaling_is_on(&server->storage.journaling)
+    return journaling_is_sound(&server->storage.journaling)
                ? "; they are in the journal and come back with the next start"
                : " and are lost";
 }

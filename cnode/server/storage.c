@@ -377,6 +377,7 @@ int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *
         .answer = answer,
         .context = context,
         .tombstone_keep_ms = config->tombstone_keep,
+        .status_ms = uv_now(loop),
     };
     uv_timer_init(loop, &storage->timer);
     storage->timer.data = storage;

@@ -25,7 +25,7 @@ struct storage {
     unsigned spare_count;
     uint64_t tombstone_keep_ms;
     uint64_t status_ms, status_activity; /* of the last status line */
-    uint64_t failures; /* since the last success; 0: the warehouse works */
+    uint64_t failures;                   /* since the last success; 0: the warehouse works */
     storage_answer_cb answer;
     void *context;
     /* Bytes that connections hold in buffers: they count against memory_limit. NULL: none. Called

@@ -34,7 +34,7 @@ def test_a_removed_data_dir_is_noticed_and_nothing_leaves_ram(new_server, tmp_pa
 
 
 def test_what_a_removed_data_dir_cost_is_counted(new_server, tmp_path):
-    server = new_server(drain_timeout=300)
+    server = new_server(drain_timeout=300, journal="false")
     server.expected_status = 1
     with server.client() as client:
         for number in range(7):
@@ -43,6 +43,20 @@ def test_what_a_removed_data_dir_cost_is_counted(new_server, tmp_path):
     server.send_signal()
     assert server.wait() == 1
     assert "7 objects could not be persisted and are lost" in server.log
+
+
+def test_a_removed_journal_refuses_writes(new_server, tmp_path):
+    server = new_server(drain_timeout=300)
+    server.expected_status = 1
+    with server.client() as client:
+        assert client.set(1, 1) == "ok"
+        shutil.rmtree(tmp_path / "data")
+        assert client.set(2, 2) == ("error", "journal")
+        assert client.get(1) == ("ok", 1)
+    server.wait_log("the journal cannot be written: .* No such file or directory")
+    server.send_signal()
+    assert server.wait() == 1
+    assert "could not be persisted and are lost" in server.log
 
 
 def test_readers_that_never_pause_do_not_keep_a_stop(new_server):
@@ -79,7 +93,8 @@ def test_readers_that_never_pause_do_not_keep_a_stop(new_server):
 
 
 def test_a_limit_on_file_sizes_is_an_error_of_the_warehouse(new_server):
-    server = new_server(key_ttl=50, dump_retry_min=10, dump_retry_max=50, local_map_size=1 << 20)
+    server = new_server(key_ttl=50, dump_retry_min=10, dump_retry_max=50, local_map_size=1 << 20,
+                        journal="false")
     with server.client() as client:
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
         values = {number: bytes([number]) * 100000 for number in range(30)}
