@@ -133,6 +133,12 @@ static void note_boot(struct journaling *journaling)
 
 /* ---- compaction ------------------------------------------------------------------------------ */
 
+bool journaling_is_large(const struct journaling *journaling)
+{
+    return journaling->journal != NULL &&
+           journal_bytes(journaling->journal) > journaling->max_bytes;
+}
+
 /* The oldest segment holds the others back: what is still needed of it is written again. */
 static bool begin_rewrite(struct journaling *journaling)
 {

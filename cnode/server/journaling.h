@@ -49,6 +49,8 @@ void journaling_dead(struct journaling *journaling, uint64_t seq);
 /* Time passed: starts compaction, or goes on with it for at most `budget` objects. Returns true
  * while there is more to do at once. */
 bool journaling_advance(struct journaling *journaling, uint32_t budget);
+/* Is the journal above journal_max_size? */
+bool journaling_is_large(const struct journaling *journaling);
 /* Brings the gauges up to date. */
 void journaling_refresh(struct journaling *journaling);
 /* Bytes that it holds in RAM. */

@@ -11,6 +11,9 @@
 enum { ADVANCE_INTERVAL_MS = 100 };
 /* Objects looked at in one turn of the loop; about 0.2 ms of work. */
 enum { ADVANCE_BUDGET = 2000 };
+/* The same while the journal is above its limit: under a flood of writes it grows by MBs in 100 ms.
+ */
+enum { LARGE_JOURNAL_INTERVAL_MS = 10 };
 enum { STATUS_INTERVAL_MS = 60000 };
 enum { SPARE_LIMIT = 1024 };
 /* Of an id, in a log line. */
@@ -276,6 +279,8 @@ static void on_timer(uv_timer_t *timer)
     uint64_t wait_ms = store_advance(storage->store, uv_now(storage->loop), ADVANCE_BUDGET);
     if (journaling_advance(&storage->journaling, ADVANCE_BUDGET))
         wait_ms = 0;
+    else if (journaling_is_large(&storage->journaling) && wait_ms > LARGE_JOURNAL_INTERVAL_MS)
+        wait_ms = LARGE_JOURNAL_INTERVAL_MS;
     log_status(storage);
     if (wait_ms > ADVANCE_INTERVAL_MS)
         wait_ms = ADVANCE_INTERVAL_MS;

@@ -15,7 +15,6 @@
  */
 /* With it, open is another name for open64: here each is a function of its own. */
 #undef _FILE_OFFSET_BITS
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,6 +28,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The layout that power_loss.py reads. */
@@ -57,33 +57,30 @@ static dev_t directory_device;
 static char removed[PATH_MAX];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static int (*real_openat)(int, const char *, int, ...);
-static int (*real_fsync)(int);
-static int (*real_fdatasync)(int);
-static int (*real_unlinkat)(int, const char *, int);
-
-static void find(void *pointer, const char *name)
+/* The kernel is asked directly: looking the C library's functions up would call an allocator, which
+ * may open files while it starts, before anything could be found. */
+static int real_openat(int at, const char *path, int flags, mode_t mode)
 {
-    void *symbol = dlsym(RTLD_NEXT, name);
-    if (symbol == NULL)
-        abort();
-    memcpy(pointer, &symbol, sizeof(symbol));
+    return (int)syscall(SYS_openat, at, path, flags, mode);
 }
 
-/* Also called before `begin`: constructors of other libraries open files. */
-static void find_all(void)
+static int real_fsync(int fd)
 {
-    if (real_unlinkat != NULL)
-        return;
-    find(&real_openat, "openat");
-    find(&real_fsync, "fsync");
-    find(&real_fdatasync, "fdatasync");
-    find(&real_unlinkat, "unlinkat");
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static int real_fdatasync(int fd)
+{
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static int real_unlinkat(int at, const char *path, int flags)
+{
+    return (int)syscall(SYS_unlinkat, at, path, flags);
 }
 
 __attribute__((constructor)) static void begin(void)
 {
-    find_all();
     const char *watched = getenv("POWER_LOSS_DIRECTORY");
     const char *path = getenv("POWER_LOSS_NOTES");
     const char *aside = getenv("POWER_LOSS_REMOVED");
@@ -178,7 +175,6 @@ static void opened(int fd, int flags, bool existed)
 
 static int open_watched(int at, const char *path, int flags, mode_t mode)
 {
-    find_all();
     bool existed = !(flags & O_CREAT) || faccessat(at, path, F_OK, 0) == 0;
     int fd = real_openat(at, path, flags, mode);
     if (fd >= 0 && notes != NULL) {
@@ -279,20 +275,17 @@ static int sync_watched(int fd, int (*real)(int))
 
 int fsync(int fd)
 {
-    find_all();
     return sync_watched(fd, real_fsync);
 }
 
 int fdatasync(int fd)
 {
-    find_all();
     return sync_watched(fd, real_fdatasync);
 }
 
 int unlinkat(int at, const char *path, int flags)
 {
     struct stat status;
-    find_all();
     if (notes != NULL && flags == 0 && fstatat(at, path, &status, AT_SYMLINK_NOFOLLOW) == 0) {
         pthread_mutex_lock(&lock);
         struct note *note = note_of(status.st_ino);
