@@ -269,7 +269,9 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
         return error;
     journaling->recovered_below = next_seq;
     journaling->restarted = machine_was_restarted(journaling, config->data_dir);
-    if (journaling->restarted && options.sync != JOURNAL_SYNC_ALWAYS)
+    /* Also with journal_sync = always: segments are deleted without a sync, so a loss of power can
+     * bring old ones back whose records the warehouse has outgrown. */
+    if (journaling->restarted)
         store_verify_restored(store);
     store_raise_seq(store, next_seq - 1 + SEQ_GAP);
     uv_prepare_init(loop, &journaling->turn);
