@@ -330,6 +330,7 @@ static void s3_stop(void *state, uint64_t deadline_ms)
 
 const struct warehouse_driver warehouse_s3 = {
     .name = "s3",
+    .forgets = true, /* where the store removes under a condition; s3_operation.c */
     .open = s3_open,
     .start = s3_start,
     .begin = s3_begin,

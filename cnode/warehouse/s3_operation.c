@@ -2,7 +2,9 @@
  *
  *   load:      LOAD -> complete
  *   set-aside: WRITE -> complete
- *   dump:      [HELD until the store was probed] -> READ -> WRITE -> complete
+ *   forget:    REMOVE -> complete, whatever came of it; where the store proved that it removes
+ * under a condition, and the tombstone's ETag is known (it was just loaded), else nothing dump:
+ * [HELD until the store was probed] -> READ -> WRITE -> complete
  *
  * A dump writes under a condition: create only if there is nothing, replace only the very version
  * that was compared (its ETag). What is compared is what the etags remember; where they do not, or
@@ -30,7 +32,7 @@ enum {
     GRACE_MS = 100,
 };
 
-enum step { LOAD, READ, WRITE };
+enum step { LOAD, READ, WRITE, REMOVE };
 
 struct s3_operation {
     struct s3_operation *next, **link; /* among s3->operations */
@@ -254,6 +256,7 @@ static void on_loaded(struct s3_operation *operation)
     request->stored = stored.version;
     request->stored_known = true;
     request->stored_tombstone = stored.deleted;
+    request->stored_unix_ms = stored.unix_ms;
     s3_etags_put(&operation->s3->etags, id_of(operation), stored.version, exchange->etag);
     if (!stored.deleted) {
         size_t at = (size_t)(stored.value.data - exchange->body->bytes);
@@ -311,6 +314,12 @@ static void on_exchange(struct s3_exchange *exchange)
 {
     struct s3_operation *operation = exchange->context;
     enum step repeat = operation->step;
+    if (operation->step == REMOVE) {
+        /* Removed, or somebody was faster, or not this time: then the next load tries again. */
+        s3_etags_forget(&operation->s3->etags, id_of(operation));
+        finish(operation, 0, "");
+        return;
+    }
     switch (exchange->outcome) {
     case S3_DONE:
         on_done(operation);
@@ -398,6 +407,12 @@ static void send_step(struct s3_operation *operation)
             return;
         }
         break;
+    case REMOVE:
+        call.method = S3_DELETE;
+        call.condition = S3_IF_MATCH;
+        call.etag = operation->etag;
+        call.quoted = s3->ability.quoted;
+        break;
     }
     if (!s3_exchange_start(&s3->client, &operation->exchange, &call, request->deadline_ms - now_ms))
         finish_no_memory(operation);
@@ -427,6 +442,20 @@ void s3_object_name(
     buffer_append(out, text, (size_t)size);
 }
 
+static void begin_forget(struct s3_operation *operation)
+{
+    struct s3 *s3 = operation->s3;
+    const struct s3_etag *known = s3_etags_find(&s3->etags, id_of(operation));
+    if (s3->state == S3_UNTRIED || !s3->ability.remove || known == NULL ||
+        version_compare(known->version, operation->request->expected) != 0) {
+        finish(operation, 0, "");
+        return;
+    }
+    memcpy(operation->etag, known->text, sizeof(known->text));
+    operation->step = REMOVE;
+    send_step(operation);
+}
+
 void s3_operation_begin(struct s3 *s3, struct warehouse_request *request)
 {
     struct s3_operation *operation = heap_allocate_zeroed(sizeof(*operation));
@@ -448,7 +477,7 @@ void s3_operation_begin(struct s3 *s3, struct warehouse_request *request)
     buffer_init(&operation->name);
     buffer_init(&operation->head);
     s3_object_name(s3, &operation->name, request);
-    if (request->operation != WAREHOUSE_LOAD) {
+    if (request->operation == WAREHOUSE_DUMP || request->operation == WAREHOUSE_SET_ASIDE) {
         if (request->tombstone)
             stored_write_tombstone(&operation->head, id_of(operation), request->version, unix_ms());
         else
@@ -463,6 +492,8 @@ void s3_operation_begin(struct s3 *s3, struct warehouse_request *request)
     } else if (request->operation == WAREHOUSE_SET_ASIDE) {
         operation->step = WRITE;
         send_step(operation);
+    } else if (request->operation == WAREHOUSE_FORGET) {
+        begin_forget(operation);
     } else if (s3->state == S3_UNTRIED) {
         operation->held = true;
         if (s3->stopping || s3->probe.is_refused)

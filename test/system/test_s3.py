@@ -392,6 +392,31 @@ def test_expired_credentials_are_read_again(new_tool, new_fake, tmp_path):
 
 # ---- kinds of stores ----------------------------------------------------------------------------
 
+@pytest.mark.parametrize("conditions", ["quoted", "bare", "501", "ignored"])
+def test_an_old_tombstone_is_forgotten_where_the_store_removes_under_a_condition(new_tool, new_fake, conditions):
+    fake = new_fake(conditions)
+    tool = new_tool(fake)
+    proven = conditions in ("quoted", "bare")
+    assert tool.ask("delete", "k", "0.1.2", "-").status == "ok"
+    assert tool.load("k").tombstone
+    forget = lambda version: tool.ask("forget", "k", version).status
+    assert forget("0.1.1") == "ok" and "k" in fake.objects, "another version is not meant"
+    assert forget("0.1.2") == "ok"
+    assert ("k" in fake.objects) == (not proven), "removed only where the store proved that it can"
+    assert tool.dump("k", "0.1.3").status == "ok"
+    assert forget("0.1.2") == "ok" and tool.load("k").stored == "0.1.3"
+
+
+def test_a_tombstone_that_somebody_replaced_is_not_removed(new_tool, new_fake):
+    fake = new_fake()
+    tool, other = new_tool(fake), new_tool(fake)
+    assert tool.ask("delete", "k", "0.1.2", "-").status == "ok"
+    assert tool.load("k").tombstone
+    assert other.dump("k", "0.2.1").status == "ok"
+    assert tool.ask("forget", "k", "0.1.2").status == "ok"
+    assert tool.load("k").stored == "0.2.1"
+
+
 @pytest.mark.parametrize("conditions,told", [
     ("quoted", "conditional create and replace work (ETag quoted), conditional delete works"),
     ("bare", "conditional create and replace work (ETag bare), conditional delete works"),

@@ -7,6 +7,7 @@
  *   dump ID VERSION EXPECTED VALUE   VERSION: view.counter.seq; EXPECTED: the same, or - for not
  *   delete ID VERSION EXPECTED       known; VALUE: size:seed, an Erlang binary of so many bytes
  *   aside ID VERSION VALUE
+ *   forget ID VERSION                a tombstone
  *   (end of input)                   closes
  *
  * Lines are submitted as they come, without waiting. Answers, as they come:
@@ -122,6 +123,11 @@ static bool submit(struct job *job, char *line)
     if (count == 2 && strcmp(words[0], "load") == 0) {
         request->operation = WAREHOUSE_LOAD;
         return true;
+    }
+    if (count == 3 && strcmp(words[0], "forget") == 0) {
+        request->operation = WAREHOUSE_FORGET;
+        request->expected_known = true;
+        return warehouse_forgets(warehouse) && read_version(&request->expected, words[2]);
     }
     if (count < 4 || !read_version(&request->version, words[2]))
         return false;
