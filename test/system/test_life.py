@@ -30,6 +30,26 @@ def test_an_object_in_use_stays(new_server, erl):
     1 = metric(object, dropped_idle)""")
 
 
+def test_the_mark_of_a_deleted_object_goes_after_tombstone_keep(new_server, erl):
+    new_server(tombstone_keep=1000, key_ttl=100)
+    erl(r"""
+    Dumps = fun() -> metric(warehouse, dumps) end,
+    ok = call({set, a, 1}), ok = call({persist, a}),
+    ok = call({delete, a}),
+    eventually(fun() -> metric(object, objects) + metric(object, dirty) =:= 0 end, 60),
+    2 = Dumps(),
+    ko = call({get, a}),
+    timer:sleep(100),
+    2 = Dumps(),            % too young to be removed
+    timer:sleep(1100),
+    ko = call({get, a}),    % finds it, and has it removed
+    eventually(fun() -> Dumps() =:= 3 end, 60),
+    ko = call({get, a}),
+    timer:sleep(100),
+    3 = Dumps(),            % there is nothing left to remove
+    ok = call({set, a, 2}), ok = call({persist, a}), {ok, 2} = call({get, a})""")
+
+
 def test_persist_and_delete_reach_the_warehouse(new_server, erl):
     first = new_server()
     erl(r"""
