@@ -208,6 +208,10 @@ def test_one_hundred_thousand_objects_idle_out_at_once(epmd, tmp_path):
             print(f"{count} objects idle out: of {len(waits)} reads meanwhile the median took "
                   f"{waits[len(waits) // 2] * 1000:.2f} ms, the 99th percentile "
                   f"{waits[len(waits) * 99 // 100] * 1000:.2f} ms, the slowest {waits[-1] * 1000:.2f} ms; at most {persisting} dumps under way")
+            loop = client.info()["loop"]
+            print(f"turns of the loop since the start: {loop['turns']}, {loop['long_turns']} of more than 5 ms, the longest "
+                  f"{loop['longest_turn_us'] / 1000:.1f} ms")
+            assert loop["longest_turn_us"] > 0
             assert 0 < persisting <= 128
             answers = client.pipeline([(Atom("get"), number) for number in range(0, count, 100)])
             assert answers == [(Atom("ok"), etf.encode(value_of(number, 100))) for number in range(0, count, 100)]
