@@ -142,6 +142,37 @@ def test_a_store_that_is_down_while_clients_write(place):
     load.verify(node.start())
 
 
+@pytest.mark.timeout(180)
+def test_the_store_itself_is_killed(epmd, tmp_path, tmp_path_factory):
+    """kill -9 of a store on a disk (Ceph's bluestore), twice, under write load."""
+    # A short path: Ceph makes sockets there, whose names are limited.
+    gateway = Radosgw(tmp_path_factory.mktemp("disk") / "s3", "bluestore")
+    node = Node(tmp_path / "node", epmd, build=RELEASE_BUILD, warehouse_manager="s3", s3_endpoint=gateway.endpoint,
+                s3_bucket=gateway.bucket, s3_access_key=gateway.key, s3_secret_key=gateway.secret, s3_timeout=3000,
+                s3_connect_timeout=500, s3_stall_timeout=1000, dump_retry_min=50, dump_retry_max=500, key_ttl=600000,
+                max_dirty_ms=200, drain_timeout=60000)
+    try:
+        load = Workload(seed="bluestore", persist_every=9)
+        load.pause = 0.001
+        server = node.start()
+        load.start(server, readers=0)
+        for _ in range(2):
+            time.sleep(1)
+            gateway.crash()
+        time.sleep(1)
+        load.join()
+        assert load.acknowledged > 500
+        with connect(server) as client:
+            settled(client)
+        load.verify(server)
+        node.stop()
+        assert node.segments() == []
+        load.verify(node.start())
+    finally:
+        node.finish()
+        gateway.stop()
+
+
 @pytest.mark.timeout(120)
 def test_killed_while_the_store_is_down(place):
     node, proxy, _ = place
