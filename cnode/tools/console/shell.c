@@ -33,6 +33,23 @@ static void catch_interrupts(void)
     sigaction(SIGINT, &action, NULL);
 }
 
+/* Ctrl-C while a line is edited. There it is a key, not a signal: one that came just before libedit
+ * waits for a key would be slept through. */
+static unsigned char give_up_line(EditLine *editor, int character)
+{
+    (void)editor, (void)character;
+    receiver_interrupted = 1;
+    return CC_EOF;
+}
+
+/* Ctrl-Z likewise. */
+static unsigned char suspend(EditLine *editor, int character)
+{
+    (void)editor, (void)character;
+    raise(SIGTSTP);
+    return CC_REFRESH;
+}
+
 static void list_commands(const char *beginning, size_t size)
 {
     fputc('\n', stdout);
@@ -130,6 +147,11 @@ static int run_edited(struct console *console)
     el_set(editor, EL_HIST, history, past);
     el_set(editor, EL_ADDFN, "brain-complete", "Complete a command", complete);
     el_set(editor, EL_BIND, "^I", "brain-complete", NULL);
+    el_set(editor, EL_SETTY, "-d", "-isig", NULL); /* while it edits; else ^C is a signal */
+    el_set(editor, EL_ADDFN, "brain-give-up", "Give up the line", give_up_line);
+    el_set(editor, EL_BIND, "^C", "brain-give-up", NULL);
+    el_set(editor, EL_ADDFN, "brain-suspend", "Suspend the console", suspend);
+    el_set(editor, EL_BIND, "^Z", "brain-suspend", NULL);
     el_source(editor, NULL);
     catch_interrupts();
     while (result != CONSOLE_QUIT) {
