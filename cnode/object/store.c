@@ -169,6 +169,23 @@ void store_remove(struct store *store, struct item *item)
     item_release(item);
 }
 
+/* ---- prefetch -------------------------------------------------------------------------------- */
+
+uint64_t store_hash(const struct store *store, struct slice id)
+{
+    return table_hash(&store->table, id);
+}
+
+void store_prefetch_slot(const struct store *store, uint64_t hash)
+{
+    table_prefetch_slot(&store->table, hash);
+}
+
+void store_prefetch_item(const struct store *store, uint64_t hash)
+{
+    table_prefetch_item(&store->table, hash);
+}
+
 /* ---- get ------------------------------------------------------------------------------------- */
 
 static int start_load(struct store *store, struct slice id, uint64_t hash, uint64_t now_ms,

@@ -160,6 +160,27 @@ struct item *table_find(const struct table *table, uint64_t hash, struct slice i
     return NULL;
 }
 
+void table_prefetch_slot(const struct table *table, uint64_t hash)
+{
+    __builtin_prefetch(bucket_of(table, hash));
+}
+
+/* Overflow buckets are rare, and not worth a look. Three cache lines hold
+ * header, id and value of a usual small object. */
+void table_prefetch_item(const struct table *table, uint64_t hash)
+{
+    const struct table_bucket *bucket = bucket_of(table, hash);
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t slot = bucket->slots[i];
+        if (slot == 0 || ((slot ^ hash) & ~POINTER_BITS) != 0)
+            continue;
+        const char *item = (const char *)slot_item(slot);
+        __builtin_prefetch(item);
+        __builtin_prefetch(item + CACHE_LINE);
+        __builtin_prefetch(item + (size_t)2 * CACHE_LINE);
+    }
+}
+
 /* Puts `slot` into the chain, taking a bucket from `*spare` (a list by overflow) when it is full.
  * False: it is full and there is no spare one. */
 static bool chain_add(struct table_bucket *bucket, uint64_t slot, struct table_bucket **spare)

@@ -27,6 +27,9 @@ void table_release(struct table *table);            /* the items are the caller'
 /* A lookup in two steps, so that many can be under way at once: hash, then find. */
 uint64_t table_hash(const struct table *table, struct slice id);
 struct item *table_find(const struct table *table, uint64_t hash, struct slice id);
+/* Hints, so that a find soon after waits for no memory: of the bucket, then of what lies in it. */
+void table_prefetch_slot(const struct table *table, uint64_t hash);
+void table_prefetch_item(const struct table *table, uint64_t hash);
 /* The id must not be there yet. 0 or BRAIN_ENOMEM (nothing changed). */
 int table_insert(struct table *table, uint64_t hash, struct item *item);
 /* The item must be there. */

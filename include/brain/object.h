@@ -150,6 +150,14 @@ void store_destroy(struct store *store);
 const struct store_metrics *store_metrics(struct store *store, uint64_t now_ms);
 void store_metrics_register(struct metrics_registry *registry, struct store *store);
 
+/* A batch of requests under way at once: hash the ids of all, then touch the index for all, then
+ * the objects of all, then execute them in order; each step finds in the cache what the one before
+ * it asked for, where a request at a time would wait for memory twice (measured: 150 ns each over
+ * 1 GB). Hints: they change nothing, may be left out, and outdate harmlessly. */
+uint64_t store_hash(const struct store *store, struct slice id);
+void store_prefetch_slot(const struct store *store, uint64_t hash);
+void store_prefetch_item(const struct store *store, uint64_t hash);
+
 /* Reads. STORE_FOUND: `*value` is borrowed until the next call into the store (hold it to keep it).
  * STORE_ABSENT: known not to exist. STORE_WAIT: not in RAM; `waiter` was queued, answered later. Or
  * BRAIN_ENOMEM. */

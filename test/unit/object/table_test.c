@@ -25,7 +25,10 @@ static uint32_t number_of(const struct item *item)
 static struct item *find(const struct table *table, uint32_t i)
 {
     struct slice id = slice_of(&i, sizeof(i));
-    return table_find(table, table_hash(table, id), id);
+    uint64_t hash = table_hash(table, id);
+    table_prefetch_slot(table, hash); /* hints: of whatever is or is not there */
+    table_prefetch_item(table, hash);
+    return table_find(table, hash, id);
 }
 
 static uint64_t hash_of(const struct table *table, uint32_t i)
