@@ -29,7 +29,9 @@
     X(BRAIN_ECLOSED, -20, "closed", "the peer closed the connection")                              \
     X(BRAIN_ENOENT, -21, "not_found", "not there")                                                 \
     X(BRAIN_EJOURNAL, -22, "journal", "the journal cannot be written")                             \
-    X(BRAIN_EOVERLOAD, -23, "overloaded", "over the memory limit, and the warehouse is too slow")
+    X(BRAIN_EOVERLOAD, -23, "overloaded", "over the memory limit, and the warehouse is too slow")  \
+    X(BRAIN_EUNAVAILABLE, -24, "unavailable", "not a member of the cluster at the moment")         \
+    X(BRAIN_EUNKNOWN, -25, "unknown", "whether the write took effect is not known")
 
 #define BRAIN_ERROR_ENUM(name, value, atom, sentence) name = (value),
 enum brain_error { BRAIN_ERRORS(BRAIN_ERROR_ENUM) };
