@@ -8,7 +8,7 @@
 
 /* At most this often the store is asked what time wants from it, even when nothing is due soon: a
  * request that arrives meanwhile may have a nearer deadline than the one the timer was set for. */
-enum { ADVANCE_INTERVAL_MS = 100 };
+enum { ADVANCE_INTERVAL_MS = 100, TRIM_INTERVAL_MS = 1000 };
 /* Objects looked at in one turn of the loop; about 0.2 ms of work. */
 enum { ADVANCE_BUDGET = 2000 };
 /* The same while the journal is above its limit: under a flood of writes it grows by MBs in 100 ms.
@@ -239,10 +239,30 @@ static void on_done(void *context, struct warehouse_request *request)
 
 static uint64_t outside_bytes(const struct storage *storage)
 {
-    uint64_t bytes = journaling_held_bytes(&storage->journaling);
+    uint64_t bytes = journaling_held_bytes(&storage->journaling) + block_recycled_bytes();
     if (storage->buffered_bytes != NULL)
         bytes += storage->buffered_bytes(storage->context);
     return bytes;
+}
+
+/* Freed blocks kept for the next ones: as much as the journal holds until it is synced, so that a
+ * stream of large writes finds all of its memory again, and a small share of what may be taken. */
+static uint64_t recycle_limit(const struct config *config)
+{
+    enum { SHARE = 32 };
+    const uint64_t most = UINT64_C(64) << 20;
+    return config->memory_limit == 0 || config->memory_limit / SHARE > most
+               ? most
+               : config->memory_limit / SHARE;
+}
+
+static void trim_recycled(struct storage *storage)
+{
+    uint64_t now_ms = uv_now(storage->loop);
+    if (now_ms - storage->trimmed_ms < TRIM_INTERVAL_MS)
+        return;
+    storage->trimmed_ms = now_ms;
+    block_recycle_trim();
 }
 
 /* What an operator wants to see without asking: one line a minute, while anything is going on. */
@@ -282,6 +302,7 @@ static void on_timer(uv_timer_t *timer)
     else if (journaling_is_large(&storage->journaling) && wait_ms > LARGE_JOURNAL_INTERVAL_MS)
         wait_ms = LARGE_JOURNAL_INTERVAL_MS;
     log_status(storage);
+    trim_recycled(storage);
     if (wait_ms > ADVANCE_INTERVAL_MS)
         wait_ms = ADVANCE_INTERVAL_MS;
     uv_timer_start(timer, on_timer, wait_ms, 0);
@@ -384,6 +405,7 @@ int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *
         .tombstone_keep_ms = config->tombstone_keep,
         .status_ms = uv_now(loop),
     };
+    block_recycle(recycle_limit(config));
     uv_timer_init(loop, &storage->timer);
     storage->timer.data = storage;
     const struct warehouse_options where = warehouse_options_of(config);
@@ -439,6 +461,7 @@ static void on_warehouse_closed(void *context)
         heap_release(storage->spare);
         storage->spare = next;
     }
+    block_recycle(0);
     uv_close((uv_handle_t *)&storage->timer, on_timer_closed);
 }
 

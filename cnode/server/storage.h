@@ -25,6 +25,7 @@ struct storage {
     unsigned spare_count;
     uint64_t tombstone_keep_ms;
     uint64_t status_ms, status_activity; /* of the last status line */
+    uint64_t trimmed_ms;                 /* when recycled memory was looked at */
     uint64_t failures;                   /* since the last success; 0: the warehouse works */
     storage_answer_cb answer;
     void *context;

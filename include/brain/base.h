@@ -110,7 +110,8 @@ static inline struct slice buffer_slice(const struct buffer *buffer)
  * atomic, so any thread may hold and drop references. */
 struct block {
     atomic_uint references;
-    size_t size; /* usable bytes */
+    bool has_room; /* for all of its class: block.c */
+    size_t size;   /* usable bytes */
     uint8_t bytes[];
 };
 
@@ -124,6 +125,17 @@ struct block *block_create(size_t size);                      /* one reference; 
 struct block *block_resize(struct block *block, size_t size); /* sole owner only; NULL: unchanged */
 struct block *block_hold(struct block *block);                /* one more reference; NULL allowed */
 void block_drop(struct block *block);                         /* the last one frees; NULL allowed */
+
+/* Large blocks (64 KiB to 64 MiB) that are dropped are kept for the next ones, up to `limit_bytes`
+ * of them together: fresh pages cost more than the bytes that are received into them. 0, as at the
+ * start: none is, and those that are go back to the heap. While it is on, a large block takes up to
+ * 3 % more memory than its size. */
+void block_recycle(uint64_t limit_bytes);
+/* Gives back what nobody needed since the last call, at most 16 MB of it. To be called about every
+ * second. */
+void block_recycle_trim(void);
+/* What lies there now: memory that is taken. Any thread. */
+uint64_t block_recycled_bytes(void);
 
 /* A new block holding a copy of `bytes`, one reference. value.block is NULL when out of memory. */
 struct value value_copy(struct slice bytes);

@@ -327,6 +327,140 @@ START_TEST(block_is_counted_from_many_threads)
 }
 END_TEST
 
+/* With recycling on, for the test that calls it; off again at its end, everything given back. */
+static void end_recycling(void)
+{
+    block_recycle(0);
+    ck_assert_uint_eq(block_recycled_bytes(), 0);
+}
+
+START_TEST(large_blocks_are_recycled)
+{
+    block_recycle(1 << 20);
+    struct block *small = block_create(60000), *large = block_create(300000);
+    memset(large->bytes, 'x', 300000);
+    block_drop(small);
+    ck_assert_uint_eq(block_recycled_bytes(), 0);
+    block_drop(large);
+    const uint64_t kept = block_recycled_bytes();
+    ck_assert_uint_ge(kept, 300000);
+    ck_assert_uint_le(kept, 300000 + 300000 / 32 + sizeof *large);
+    struct block *other = block_create(200000); /* of another class */
+    ck_assert_uint_eq(block_recycled_bytes(), kept);
+    struct block *again = block_create(299000);
+    ck_assert_ptr_eq(again, large);
+    ck_assert_uint_eq(again->size, 299000);
+    ck_assert_uint_eq(atomic_load(&again->references), 1);
+    ck_assert_uint_eq(block_recycled_bytes(), 0);
+    memset(again->bytes, 'y', 299000); /* under ASan: nothing of it is forbidden any more */
+    block_drop(again);
+    block_drop(other);
+    end_recycling();
+}
+END_TEST
+
+START_TEST(recycling_has_a_limit)
+{
+    block_recycle(700000);
+    struct block *blocks[4];
+    for (size_t i = 0; i < 4; i++)
+        blocks[i] = block_create(200000);
+    for (size_t i = 0; i < 4; i++)
+        block_drop(blocks[i]);
+    ck_assert_uint_gt(block_recycled_bytes(), 600000);
+    ck_assert_uint_le(block_recycled_bytes(), 700000);
+    block_recycle(300000);
+    ck_assert_uint_gt(block_recycled_bytes(), 200000);
+    ck_assert_uint_le(block_recycled_bytes(), 300000);
+    end_recycling();
+}
+END_TEST
+
+START_TEST(recycling_forgets_what_nobody_needs)
+{
+    block_recycle(64 << 20);
+    struct block *blocks[10];
+    for (size_t i = 0; i < 10; i++)
+        blocks[i] = block_create(100000 + 20000 * i);
+    for (size_t i = 0; i < 10; i++)
+        block_drop(blocks[i]);
+    const uint64_t all = block_recycled_bytes();
+    block_recycle_trim(); /* they came only just now */
+    ck_assert_uint_eq(block_recycled_bytes(), all);
+    struct block *taken = block_create(100000);
+    block_drop(taken);
+    block_recycle_trim(); /* one was needed */
+    ck_assert_uint_ge(block_recycled_bytes(), 100000);
+    ck_assert_uint_lt(block_recycled_bytes(), all / 2);
+    block_recycle_trim();
+    ck_assert_uint_eq(block_recycled_bytes(), 0);
+    end_recycling();
+}
+END_TEST
+
+START_TEST(recycled_blocks_may_be_resized)
+{
+    block_recycle(4 << 20);
+    struct block *block = block_create(131072);
+    block->bytes[0] = 'a';
+    block->bytes[131071] = 'b';
+    for (size_t size = 131073; size < 1048576; size += 70000) {
+        block = block_resize(block, size);
+        ck_assert_uint_eq(block->size, size);
+        block->bytes[size - 1] = 'c';
+    }
+    ck_assert_int_eq(block->bytes[131071], 'b');
+    block = block_resize(block, 131072);
+    ck_assert_int_eq(block->bytes[131071], 'b');
+    block = block_resize(block, 5);
+    ck_assert_int_eq(block->bytes[0], 'a');
+    block_drop(block);
+    ck_assert_uint_eq(block_recycled_bytes(), 0); /* it is small now */
+
+    heap_fault_start(2);
+    block = block_create(70000);
+    ck_assert_ptr_null(block_resize(block, 700000));
+    ck_assert_uint_eq(block->size, 70000);
+    block_drop(block);
+    block_recycle_trim();
+    block_recycle_trim();
+    ck_assert(heap_fault_stop());
+    /* What was made before is not taken for one with room. */
+    end_recycling();
+    block = block_create(100000);
+    block_recycle(1 << 20);
+    block_drop(block);
+    ck_assert_uint_eq(block_recycled_bytes(), 0);
+    end_recycling();
+}
+END_TEST
+
+static void *take_and_drop(void *context)
+{
+    (void)context;
+    for (unsigned i = 0; i < 5000; i++) {
+        struct block *block = block_create(65536 + i % 7 * 5000);
+        block->bytes[0] = block->bytes[65535] = 'x';
+        block_drop(block);
+    }
+    return NULL;
+}
+
+START_TEST(blocks_are_recycled_from_many_threads)
+{
+    block_recycle(1 << 20);
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, take_and_drop, NULL), 0);
+    for (unsigned i = 0; i < 100; i++)
+        block_recycle_trim();
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_gt(block_recycled_bytes(), 0);
+    end_recycling();
+}
+END_TEST
+
 START_TEST(budget_bounds_a_sum)
 {
     struct budget budget = {100, 0};
@@ -364,6 +498,11 @@ int main(void)
     tcase_add_test(block, block_counts_references);
     tcase_add_test(block, block_resize_keeps_the_bytes);
     tcase_add_test(block, block_resize_failure_leaves_it);
+    tcase_add_test(block, large_blocks_are_recycled);
+    tcase_add_test(block, recycling_has_a_limit);
+    tcase_add_test(block, recycling_forgets_what_nobody_needs);
+    tcase_add_test(block, recycled_blocks_may_be_resized);
+    tcase_add_test(block, blocks_are_recycled_from_many_threads);
     tcase_add_test(block, value_copies_and_shares);
     tcase_add_test(block, block_is_counted_from_many_threads);
     tcase_add_test(block, budget_bounds_a_sum);
