@@ -89,7 +89,7 @@ int frame_refuse_memory(struct frame_reader *reader, int error, struct slice off
 static int fill_frame(struct frame_reader *reader, struct slice *input)
 {
     struct frame_assembly *frame = &reader->frame;
-    const size_t length = frame->block->size;
+    const size_t length = reader->length;
     size_t size = length - frame->size < input->size ? length - frame->size : input->size;
     frame_assembly_append(frame, input->data, size);
     if (size > 0)
@@ -141,6 +141,17 @@ static int kind_of(
     return 0;
 }
 
+/* What a fragmented message takes in all, if its fragments are as long as the first one, as those
+ * of Erlang nodes are. Not believed of short ones, which would promise a lot for nothing. */
+static uint64_t expected_of(const struct frame_reader *reader, uint64_t length, struct slice head)
+{
+    const uint64_t limit = reader->limits.message_bytes + FRAGMENT_HEAD + 1;
+    const uint64_t more = load_be64(head.data + 10) - 1, part = length - FRAGMENT_HEAD - 1;
+    if (part < FRAME_LARGE_BYTES || length > limit)
+        return length;
+    return more > (limit - length) / part ? limit : length + more * part;
+}
+
 /* A frame begins: `head` has been taken from the input, the rest of the frame follows there. */
 static int begin_frame(
     struct frame_reader *reader, uint64_t length, struct slice head, enum frame_kind kind)
@@ -149,11 +160,13 @@ static int begin_frame(
         return frame_begin_next(reader, length, head);
     if (length > SIZE_MAX / 2)
         return frame_refuse(reader, BRAIN_ETOOBIG, "frame larger than the limit", head);
-    int status = frame_assembly_open(&reader->frame, &reader->account, (size_t)length);
+    const uint64_t expected = kind == KIND_FIRST ? expected_of(reader, length, head) : length;
+    int status = frame_assembly_open(&reader->frame, &reader->account, (size_t)length, expected);
     if (status < 0)
         return frame_refuse_memory(reader, status, head);
     frame_assembly_append(&reader->frame, head.data, head.size);
     reader->kind = kind;
+    reader->length = (size_t)length;
     reader->state = IN_FRAME;
     return GO_ON;
 }
@@ -320,7 +333,7 @@ bool frame_reader_area(struct frame_reader *reader, uint8_t **area, size_t *size
     uint64_t rest;
     if (reader->state == IN_FRAME) {
         assembly = &reader->frame;
-        rest = assembly->block->size - assembly->size;
+        rest = reader->length - assembly->size;
     } else if (reader->state == IN_FRAGMENT && !reader->sequence->cut) {
         assembly = &reader->sequence->assembly;
         rest = reader->fragment_left;

@@ -21,7 +21,7 @@ void frame_account_give(struct frame_account *account, uint64_t bytes)
         budget_give(account->total, bytes);
 }
 
-int frame_assembly_open(
+static int open_with(
     struct frame_assembly *assembly, struct frame_account *account, size_t capacity)
 {
     *assembly = (struct frame_assembly){.block = NULL};
@@ -35,6 +35,24 @@ int frame_assembly_open(
     }
     assembly->charged = capacity;
     return 0;
+}
+
+/* Promises of a peer never take what others, or its other messages, really need. */
+static bool may_expect(const struct frame_account *account, uint64_t bytes)
+{
+    const struct budget *total = account->total;
+    return bytes <= account->limit / 2 && account->held <= account->limit / 2 - bytes &&
+           (total == NULL || (bytes <= total->limit_bytes / 2 &&
+                                 total->used_bytes <= total->limit_bytes / 2 - bytes));
+}
+
+int frame_assembly_open(struct frame_assembly *assembly, struct frame_account *account,
+    size_t needed, uint64_t expected)
+{
+    if (expected > needed && may_expect(account, expected) &&
+        open_with(assembly, account, (size_t)expected) == 0)
+        return 0;
+    return open_with(assembly, account, needed);
 }
 
 void frame_assembly_close(struct frame_assembly *assembly, struct frame_account *account)
@@ -90,7 +108,7 @@ void frame_assembly_append(struct frame_assembly *assembly, const uint8_t *data,
     assembly->size += size;
 }
 
-void frame_assembly_trim(struct frame_assembly *assembly, struct frame_account *account)
+static void shrink(struct frame_assembly *assembly, struct frame_account *account)
 {
     if (assembly->size == assembly->charged || assembly->size == 0)
         return;
@@ -102,11 +120,18 @@ void frame_assembly_trim(struct frame_assembly *assembly, struct frame_account *
     assembly->charged = assembly->size;
 }
 
+void frame_assembly_trim(struct frame_assembly *assembly, struct frame_account *account)
+{
+    /* 300 kB in fragments of 64 KiB leave a twelfth of what they let expect. */
+    if (assembly->charged - assembly->size > assembly->charged / 8)
+        shrink(assembly, account);
+}
+
 void frame_assembly_cut(struct frame_assembly *assembly, struct frame_account *account)
 {
     if (assembly->size > assembly->payload + FRAME_LARGE_BYTES)
         assembly->size = assembly->payload + FRAME_LARGE_BYTES;
-    frame_assembly_trim(assembly, account);
+    shrink(assembly, account);
 }
 
 /* Scans in small steps, because only a step that used all of its budget tells how much it looked

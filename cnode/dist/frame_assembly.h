@@ -1,7 +1,8 @@
 /* frame_assembly: one message whose bytes arrive in pieces, and the memory it may take meanwhile.
  *
  * Private to the frame reader. An assembly is either one large frame (its block has exactly the
- * frame's size) or the fragments of one sequence (its block grows by doubling as they arrive):
+ * frame's size) or the fragments of one sequence (its block has the size that the first one lets
+ * expect, and grows by doubling where that was not to be trusted):
  *
  *   block  | frame header | control | [131] payload so far ...          | room |
  *          0              control   payload                             size   block->size
@@ -47,9 +48,11 @@ struct frame_assembly {
     int payload_error; /* why the payload cannot be accepted, or 0 */
 };
 
-/* Takes `capacity` bytes from the account and allocates them. 0, BRAIN_ETOOBIG or BRAIN_ENOMEM. */
-int frame_assembly_open(
-    struct frame_assembly *assembly, struct frame_account *account, size_t capacity);
+/* Takes `needed` bytes from the account and allocates them; `expected`, what the whole message will
+ * take by its own word, when that is more and leaves half of the account and of the limit of all
+ * readers. 0, BRAIN_ETOOBIG or BRAIN_ENOMEM. */
+int frame_assembly_open(struct frame_assembly *assembly, struct frame_account *account,
+    size_t needed, uint64_t expected);
 /* Gives everything back. A block held by a receiver of the message lives on with it. */
 void frame_assembly_close(struct frame_assembly *assembly, struct frame_account *account);
 
@@ -59,7 +62,8 @@ int frame_assembly_reserve(
     struct frame_assembly *assembly, struct frame_account *account, uint64_t more, uint64_t limit);
 /* Appends bytes for which there is room; bytes read to their place already are only counted. */
 void frame_assembly_append(struct frame_assembly *assembly, const uint8_t *data, size_t size);
-/* Gives back the room behind the last byte. */
+/* Gives back the room behind the last byte, unless it is little: then its pages are worth more to
+ * the next value of this size. */
 void frame_assembly_trim(struct frame_assembly *assembly, struct frame_account *account);
 /* The payload is refused: keeps only its beginning (whom to answer), gives back the rest. */
 void frame_assembly_cut(struct frame_assembly *assembly, struct frame_account *account);

@@ -46,6 +46,7 @@ struct frame_reader {
     size_t held_size;
     uint8_t held[HEAD_BYTES];
     enum frame_kind kind; /* IN_FRAME: of the frame in `frame` */
+    size_t length;        /* IN_FRAME: of that frame */
     struct frame_assembly frame;
     struct sequence *sequence; /* IN_FRAGMENT */
     uint64_t fragment_left;    /* IN_FRAGMENT: bytes of the fragment still to come */

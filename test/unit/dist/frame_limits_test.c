@@ -60,6 +60,33 @@ START_TEST(claimed_fragments_take_no_memory)
 }
 END_TEST
 
+START_TEST(promises_take_at_most_half)
+{
+    static uint8_t part[16384];
+    struct stream s = stream_new(), small = stream_new();
+    for (uint64_t id = 1; id < 8; id++)
+        put_first(&s, id, UINT64_C(1) << 60, part, sizeof part);
+    put_binary(&small, 30000, 1);
+    put_fragments(&s, 8, 3, &small);
+    struct frame_limits limits = roomy();
+    for (int which = 0; which < 2; which++) {
+        struct record r;
+        struct frame_reader *reader = reader_new(true, &limits, &r);
+        if (which == 1)
+            total.limit_bytes = limits.message_bytes + 200000;
+        ck_assert_int_eq(pour(reader, s.data, s.size), 0);
+        ck_assert_uint_eq(r.messages, 1);
+        ck_assert_uint_le(
+            frame_reader_pending(reader), (which ? total.limit_bytes : limits.pending_bytes) / 2 +
+                                              7 * (sizeof part + 19 + sizeof control));
+        reader_free(reader, &r);
+        total = (struct budget){16 << 20, 0};
+    }
+    free(small.data);
+    free(s.data);
+}
+END_TEST
+
 START_TEST(message_limit_holds_across_fragments)
 {
     for (int over = 0; over <= 1; over++) {
@@ -196,6 +223,52 @@ START_TEST(scan_budget_spreads_the_work)
 }
 END_TEST
 
+/* One read brings the rest of a large frame into its place and what lies behind it elsewhere. */
+START_TEST(what_was_read_behind_a_large_frame_may_follow_at_once)
+{
+    for (int form = 0; form < 3; form++) {
+        const bool header = form > 0;
+        struct stream s = stream_new(), list = stream_new();
+        put_list(&list, 100000);
+        if (form == 2)
+            put_fragments(&s, 1, 2, &list);
+        else
+            put_whole(&s, header, &list);
+        const size_t end = s.size;
+        put_hex(&s, "00000000");
+        put_whole(&s, header, NULL);
+        struct frame_limits limits = roomy();
+        limits.scan_budget = 10000;
+        struct record r;
+        struct frame_reader *reader = reader_new(header, &limits, &r);
+        const size_t begin = end - 60000;
+        int status = 0;
+        for (size_t at = 0; at < begin; at += 20000)
+            status = pour(reader, s.data + at, begin - at < 20000 ? begin - at : (size_t)20000);
+        ck_assert_int_eq(status, 0);
+        uint8_t *area;
+        size_t size;
+        ck_assert(frame_reader_area(reader, &area, &size));
+        ck_assert_uint_eq(size, 60000);
+        memcpy(area, s.data + begin, size);
+        ck_assert_int_eq(frame_reader_feed(reader, slice_of(area, size)), 1);
+        status = frame_reader_feed(reader, slice_of(s.data + end, s.size - end));
+        ck_assert_int_eq(status, 1);
+        ck_assert_uint_eq(r.messages + r.ticks, 0);
+        memset(s.data, 0xEE, s.size);
+        while (status == 1)
+            status = frame_reader_feed(reader, slice_of(NULL, 0));
+        ck_assert_int_eq(status, 0);
+        ck_assert_uint_eq(r.messages, 2);
+        ck_assert_uint_eq(r.ticks, 1);
+        ck_assert_uint_eq(frame_reader_pending(reader), 0);
+        reader_free(reader, &r);
+        free(list.data);
+        free(s.data);
+    }
+}
+END_TEST
+
 START_TEST(scan_budget_changes_nothing_but_time)
 {
     struct stream s = stream_new(), list = stream_new();
@@ -303,6 +376,7 @@ int main(void)
     tcase_add_test(sizes, too_large_frame_is_refused_before_memory_is_taken);
     tcase_add_test(sizes, frame_of_exactly_the_limit_is_taken);
     tcase_add_test(sizes, claimed_fragments_take_no_memory);
+    tcase_add_test(sizes, promises_take_at_most_half);
     tcase_add_test(sizes, message_limit_holds_across_fragments);
     tcase_add_test(sizes, message_limit_holds_for_refused_messages);
     tcase_add_test(sizes, sequences_at_once_are_limited);
@@ -311,6 +385,7 @@ int main(void)
     suite_add_tcase(suite, sizes);
     TCase *turns = tcase_create("scan budget");
     tcase_add_test(turns, scan_budget_spreads_the_work);
+    tcase_add_test(turns, what_was_read_behind_a_large_frame_may_follow_at_once);
     tcase_add_test(turns, scan_budget_changes_nothing_but_time);
     suite_add_tcase(suite, turns);
     TCase *faults = tcase_create("faults");
