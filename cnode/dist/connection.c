@@ -11,13 +11,16 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "brain/log.h"
 #include "node_private.h"
 
 enum {
-    READ_LIMIT = 1 << 20,  /* per wake-up, of large values: the kernel only copies */
-    READ_AREA = 256 << 10, /* per recv */
+    READ_LIMIT = 1 << 20, /* per wake-up, of large values: the kernel only copies */
+    /* While large values arrive, so much is read of what follows the one that is under way, and of
+     * the head of the next one: whatever is read there of a large value is copied once more. */
+    READ_BEHIND = 8 << 10,
     READ_NS = 2000000,     /* per wake-up, of small messages: their work is in the feeding */
     WRITE_LIMIT = 4 << 20, /* per turn: 1 to 2 ms over loopback */
     VECTOR_LIMIT = 64,
@@ -278,6 +281,48 @@ static void on_idle(uv_idle_t *idle)
     }
 }
 
+/* Where the next bytes go: straight into the block of a large value that is under way, and behind
+ * it into the scratch buffer. */
+static int read_vector(struct connection *connection, struct iovec vector[2])
+{
+    struct node *node = connection->node;
+    uint8_t *area;
+    size_t size;
+    if (!channel_area(connection->channel, &area, &size)) {
+        vector[0] =
+            (struct iovec){node->scratch, connection->bulk ? (size_t)READ_BEHIND : NODE_SCRATCH};
+        return 1;
+    }
+    assert(size != 0);
+    connection->bulk = true;
+    vector[0] = (struct iovec){area, size < READ_LIMIT ? size : READ_LIMIT};
+    vector[1] = (struct iovec){node->scratch, READ_BEHIND};
+    return size < READ_LIMIT ? 2 : 1;
+}
+
+/* Feeds what came, `got` bytes. Returns whether more may be read now. May close the connection. */
+static bool feed_vector(
+    struct connection *connection, const struct iovec vector[2], int count, size_t got)
+{
+    const size_t first = got < vector[0].iov_len ? got : vector[0].iov_len;
+    bool more = feed(connection, slice_of(vector[0].iov_base, first));
+    if (connection->closing)
+        return false;
+    const bool full = got == vector[0].iov_len + (count == 2 ? vector[1].iov_len : 0);
+    if (got > first) {
+        more = feed(connection, slice_of(vector[1].iov_base, got - first));
+        if (connection->closing)
+            return false;
+    }
+    /* Small messages again, and many: they are read by the scratch buffer. */
+    uint8_t *area;
+    size_t size;
+    if (full && connection->bulk && vector[count - 1].iov_base == connection->node->scratch &&
+        !channel_area(connection->channel, &area, &size))
+        connection->bulk = false;
+    return more && full;
+}
+
 /* Returns how many bytes came. May close the connection. */
 static size_t read_some(struct connection *connection)
 {
@@ -285,16 +330,13 @@ static size_t read_some(struct connection *connection)
     uint64_t end_ns = uv_hrtime() + READ_NS;
     size_t total = 0;
     while (total < READ_LIMIT) {
-        uint8_t *area;
-        size_t size;
-        if (!channel_area(connection->channel, &area, &size)) {
-            area = node->scratch;
-            size = NODE_SCRATCH;
-        }
-        if (size > READ_AREA)
-            size = READ_AREA;
-        assert(size != 0);
-        ssize_t got = recv(connection->fd, area, size, MSG_DONTWAIT);
+        struct iovec vector[2];
+        struct msghdr message = {.msg_iov = vector};
+        const int count = read_vector(connection, vector);
+        message.msg_iovlen = (size_t)count;
+        ssize_t got =
+            count == 1 ? recv(connection->fd, vector[0].iov_base, vector[0].iov_len, MSG_DONTWAIT)
+                       : recvmsg(connection->fd, &message, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -305,10 +347,10 @@ static size_t read_some(struct connection *connection)
         }
         total += (size_t)got;
         node->metrics.bytes_received += (uint64_t)got;
-        bool more = feed(connection, slice_of(area, (size_t)got));
+        bool more = feed_vector(connection, vector, count, (size_t)got);
         if (connection->closing)
             return total;
-        if (!more || (size_t)got < size || uv_hrtime() >= end_ns)
+        if (!more || uv_hrtime() >= end_ns)
             break;
     }
     connection_flush(connection);

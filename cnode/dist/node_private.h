@@ -41,6 +41,7 @@ struct connection {
     bool blocked;    /* the socket takes no more, or this turn's share is used up */
     bool unfinished; /* the channel asked to be called again: nothing is read meanwhile */
     bool dirty;
+    bool bulk; /* large values arrive: little is read behind one */
     bool mute; /* sending failed: only what the peer sent before is still read */
     struct connection *next_dirty;
     struct connection *next_unfinished;

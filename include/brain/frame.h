@@ -70,7 +70,8 @@ bool frame_reader_area(struct frame_reader *reader, uint8_t **area, size_t *size
 /* Feeds bytes read. When they were read into frame_reader_area, `bytes.data` is that area.
  * Consumes all of them. Returns 0 when all that could be done was done; 1 when the scan budget ran
  * out: call again with no bytes in the next turn of the loop, and do not feed more before it
- * returned 0 (the owner's loop serves other connections in between); or BRAIN_EPROTO (framing rules
+ * returned 0 (the owner's loop serves other connections in between), except, at once, what was read
+ * together with a large frame and lay behind it; or BRAIN_EPROTO (framing rules
  * broken: cut or empty or lying frame, unknown type, bad fragment order, atom cache used, malformed
  * control term), BRAIN_ETOOBIG (a limit; checked before memory is allocated), BRAIN_ENOMEM, or what
  * on_message returned: the connection must then be closed. */
