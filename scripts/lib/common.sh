@@ -48,15 +48,21 @@ build_folder()
     }
 }
 
-# The three builds. All of the project's C files pass through gcc and clang with -Werror.
+# The builds. All of the project's C files pass through gcc and clang with -Werror.
 build_release()
 {
     CC=gcc build_folder build -Dbuildtype=debugoptimized -Dtests=false
 }
 
+# The release build, and the rivals that scripts/bench compares it with.
+build_bench()
+{
+    CC=gcc build_folder build-bench -Dbuildtype=debugoptimized -Dtests=false -Dbench=true
+}
+
 build_test()
 {
-    CC=gcc build_folder build-test -Dbuildtype=debugoptimized -Dwerror=true \
+    CC=gcc build_folder build-test -Dbuildtype=debugoptimized -Dwerror=true -Dbench=true \
         -Db_sanitize=address,undefined
 }
 
@@ -65,7 +71,7 @@ build_clang()
     # b_lundef: clang links sanitized programs against a static runtime. fuzzer-no-link: the rooms
     # carry coverage, without which a fuzzer is blind.
     CC=clang build_folder build-clang -Dbuildtype=debugoptimized -Dwerror=true \
-        -Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true \
+        -Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true -Dbench=true \
         -Dc_args=-fsanitize=fuzzer-no-link
 }
 
