@@ -36,7 +36,7 @@ def parse(arguments):
         "program, and judges each row. A complete run (less than 20 minutes on a quiet machine) writes "
         "docs/benchmarks.md, .svg and .json; a part only prints.")
     parser.add_argument("--rounds", type=positive(int), help="rounds of each row (5)")
-    parser.add_argument("--seconds", type=positive(float), help="of one measurement (2)")
+    parser.add_argument("--seconds", type=positive(float), help="of one measurement (1.5)")
     parser.add_argument("--rows", metavar="PATTERN", help="only rows whose names match this regular expression")
     parser.add_argument("--quick", action="store_true",
                         help="a trial: 1 round of 0.5 s, 100,000 objects instead of a million")
@@ -49,7 +49,7 @@ def parse(arguments):
 def settings_of(options):
     if options.quick:
         return drivers.Settings(options.rounds or 1, options.seconds or 0.5, 0.2, 3.0, 100000)
-    return drivers.Settings(options.rounds or 5, options.seconds or 2.0)
+    return drivers.Settings(options.rounds or 5, options.seconds or 1.5)
 
 
 def print_list():

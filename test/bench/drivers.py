@@ -23,7 +23,7 @@ SLACK_SECONDS = 40  # beyond what a run should take
 class Settings:
     """How long, how often, with how many objects."""
 
-    def __init__(self, rounds=5, seconds=2.0, warmup=0.3, idle_seconds=60.0, keys_limit=None):
+    def __init__(self, rounds=5, seconds=1.5, warmup=0.2, idle_seconds=60.0, keys_limit=None):
         self.rounds, self.seconds, self.warmup = rounds, seconds, warmup
         self.idle_seconds, self.keys_limit = idle_seconds, keys_limit
 

@@ -66,7 +66,7 @@ def legend(rivals, y):
         seen.add(name)
         parts.append(f'<circle cx="{x + 6}" cy="{y - 4}" r="5" fill="{colour}"/>')
         parts.append(text(x + 17, y, name, colour=INK))
-        x += 35 + 7.4 * len(name)
+        x += 52 + 6.9 * len(name)
     parts.append(line(x + 4, y - 11, x + 4, y + 3, PALE, 2))
     parts.append(text(x + 12, y, "its target", colour=PALE))
     return parts

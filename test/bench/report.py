@@ -241,11 +241,11 @@ def limits_text(results):
     text = []
     if by_generator:
         text.append("The generator, not brain-server, set the pace of: " + "; ".join(by_generator) +
-                    ". What is said there of throughput is said of the generator too: the ratios are lower than "
-                    "the servers alone would make them, the CPU figures hold.")
+                    ". What is said there of throughput is said of the generator too: the ratios are nearer to 1 "
+                    "than the servers alone would make them, the CPU figures hold.")
     if by_neither:
         text.append("Neither had its core to capacity in: " + "; ".join(by_neither) +
-                    ". There the time of waking up and the way through the kernel count.")
+                    ". There the two take turns, and the time of waking up and the way through the kernel count.")
     for row in measured_rows(results):
         runs = results["rows"][row.name]["runs"]
         if "echo" in runs and row.options.get("in-flight") == 1:
@@ -254,7 +254,7 @@ def limits_text(results):
             if echo and ours:
                 text.append(f"An echo server takes {duration(echo)} for {row.title}, brain-server {duration(ours)}: "
                             f"{duration(max(ours - echo, 0))} above the kernel's floor.")
-    return "\n".join(text) + "\n" if text else ""
+    return "\n\n".join(text) + "\n" if text else ""
 
 
 def disturbance_text(results):

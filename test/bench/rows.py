@@ -65,7 +65,7 @@ def set_row(name, title, servers, targets):
 def large_row(work, targets):
     options = {"work": work, "size": 300000, "keys": 500, "connections": 1, "in-flight": 4}
     return Row(f"{work}-300k", "large", f"{work} 300 kB, 1 connection, 4 in flight", "load",
-               (*ALL, "tcp"), options, targets, ("throughput", "gigabytes", "p50", "p99", "server_cpu"))
+               (*STORES, "tcp"), options, targets, ("throughput", "gigabytes", "p50", "p99", "server_cpu"))
 
 
 def beam_row(work, processes):
