@@ -168,7 +168,8 @@ static void write_request(
     }
     uint8_t *at = output_extend(&link->output, template->size);
     memcpy(at, template->bytes, template->size);
-    id_write_digits(at + template->id_end, key, link->id_digits);
+    if (template->id_end != 0)
+        id_write_digits(at + template->id_end, key, link->id_digits);
     if (template->tag_at != 0)
         store_be32(at + template->tag_at, tag);
 }
@@ -176,6 +177,7 @@ static void write_request(
 static struct request *ask(struct link *link, const struct template *template,
     enum request_kind kind, uint64_t key, uint64_t since_ns)
 {
+    assert(key < link->options->keys);
     struct request *request = take_slot(link);
     request->since_ns = since_ns;
     request->key = key;

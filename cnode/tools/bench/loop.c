@@ -20,7 +20,7 @@
 
 enum {
     /* Of one read. Stays in the second-level cache, where a large value is checked at once. */
-    READ_BYTES = 262144,
+    READ_BYTES = 131072,
     EVENTS = 64,
     SECOND_NS = 1000000000,
 };

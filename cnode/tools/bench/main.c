@@ -6,7 +6,7 @@
 #include "dial.h"
 #include "loop.h"
 #include "protocol.h"
-#include "tcp.h"
+#include "tcp_server.h"
 
 static void on_interrupt(int number)
 {
@@ -45,15 +45,14 @@ int main(int argc, char **argv)
     const struct sigaction action = {.sa_handler = on_interrupt};
     sigaction(SIGINT, &action, NULL);
 
-    int status;
-    if (options.protocol == &protocol_tcp) {
-        status = tcp_run(&options, &result, tally.failure);
-    } else {
-        if (options.protocol->is_erlang && dial_cookie(&options, tally.failure) != 0)
-            return complain(tally.failure);
-        status = loop_run(&options, &tally, &result);
-        explicit_bzero(options.cookie, sizeof(options.cookie));
-    }
+    bool is_tcp = options.protocol == &protocol_tcp;
+    if ((options.protocol->is_erlang && dial_cookie(&options, tally.failure) != 0) ||
+        (is_tcp && tcp_server_start(&options, tally.failure) != 0))
+        return complain(tally.failure);
+    int status = loop_run(&options, &tally, &result);
+    explicit_bzero(options.cookie, sizeof(options.cookie));
+    if (is_tcp)
+        tcp_server_stop(&options);
     if (status != 0) {
         if (tally.errors != 0)
             complain(tally.wrong);

@@ -20,9 +20,7 @@ static const char help[] =
     "\n"
     "  TARGET                a node, NAME@HOST (default brain@localhost), or HOST:PORT\n"
     "  --protocol P          erlang (default), redis, memcached, echo (a server that sends every\n"
-    "                        byte back), tcp (no server: what plain loopback TCP moves; get "
-    "receives,\n"
-    "                        set sends)\n"
+    "                        byte back), tcp (no server: a child process only moves the bytes)\n"
     "  --peer beam|ei        connect as a BEAM node does (default), or as `ei` and PHP do\n"
     "  --name NAME           the registered name on the node, default brain\n"
     "  --cookie C, --cookie-file F   default ~/.erlang.cookie\n"
@@ -38,6 +36,7 @@ static const char help[] =
     "  --seed N              of the choice of keys, default 1\n"
     "  --acknowledged        sets are answered (redis and memcached always answer)\n"
     "  --noreply             memcached: sets are not\n"
+    "  --classic-get         memcached: get instead of mg, which is slower when pipelined\n"
     "  --barrier N           of sets without answers: a get follows N of them (default 16, at most "
     "as\n"
     "                        many as are in flight); it is an operation too, and its answer ends "
@@ -49,7 +48,7 @@ static const char help[] =
     "is\n"
     "                        due, also when it could only be sent later\n"
     "  --seconds S           how long to measure, default 10\n"
-    "  --warmup S            before that, default 1\n"
+    "  --warmup S            before that, default 1; fill has none\n"
     "  --operations N        instead of --seconds; then the default of --warmup is 0\n"
     "  --timeout S           without an answer, default 10\n"
     "\n"
@@ -77,6 +76,7 @@ static const char help[] =
     X(zipf_exponent, required_argument)                                                            \
     X(seed, required_argument)                                                                     \
     X(acknowledged, no_argument)                                                                   \
+    X(classic_get, no_argument)                                                                    \
     X(noreply, no_argument)                                                                        \
     X(barrier, required_argument)                                                                  \
     X(connections, required_argument)                                                              \
@@ -221,6 +221,9 @@ static void take(struct options *options, int option, const char *name, const ch
     case OPTION_acknowledged:
         options->acknowledged = true;
         break;
+    case OPTION_classic_get:
+        options->classic_get = true;
+        break;
     case OPTION_noreply:
         options->noreply = true;
         break;
@@ -308,15 +311,17 @@ static void check(struct options *options)
             id_digits(options->keys) + 1);
     if (options->noreply && protocol != &protocol_memcached)
         refuse("--noreply is memcached's");
-    if (protocol->only_set && options->work != WORK_SET && options->work != WORK_GET)
-        refuse("%s knows neither mixed nor fill", protocol->name);
-    if (protocol->only_set && options->size == 0)
-        refuse("%s needs a --size of at least 1", protocol->name);
-    if (protocol->only_set)
+    if (protocol->is_bare) {
+        if (options->work != WORK_SET && options->work != WORK_GET)
+            refuse("%s knows neither mixed nor fill", protocol->name);
+        if (options->size == 0)
+            refuse("%s needs a --size of at least 1", protocol->name);
+        options->keys = 1;
+    }
+    if (protocol == &protocol_echo)
         options->work = WORK_SET;
-    if (protocol == &protocol_tcp &&
-        ((options->work != WORK_SET && options->work != WORK_GET) || options->size == 0))
-        refuse("tcp knows get and set of at least 1 byte");
+    if (options->classic_get && protocol != &protocol_memcached)
+        refuse("--classic-get is memcached's");
     if (options->work == WORK_FILL && options->operations != 0)
         refuse("fill stores every key once: --keys says how many operations that are");
     /* Unsent pieces of the same value are kept apart. */
@@ -360,7 +365,9 @@ void options_parse(struct options *options, int argc, char **argv)
     if (optind < argc)
         refuse("one target, not \"%s\" as well", argv[optind]);
     if (options->warmup < 0)
-        options->warmup = options->operations != 0 || options->work == WORK_FILL ? 0 : 1;
+        options->warmup = options->operations != 0 ? 0 : 1;
+    if (options->work == WORK_FILL)
+        options->warmup = 0;
     if (options->in_flight == 0)
         options->in_flight = options->work == WORK_FILL ? 64 : 1;
     check(options);

@@ -29,6 +29,7 @@ struct options {
     enum work work;
     bool acknowledged; /* erlang: sets are answered */
     bool noreply;      /* memcached: sets are not */
+    bool classic_get;  /* memcached: get, not mg */
     uint32_t reads;    /* percent of mixed */
     uint32_t barrier;
     uint64_t size, keys, seed;
@@ -43,7 +44,7 @@ struct options {
     double timeout;      /* s without an answer */
 
     pid_t server_pid; /* 0: none */
-    int server_cpu;   /* of the tcp protocol's other end; -1: any */
+    int server_cpu;   /* of the tcp protocol's server; -1: any */
     const char *json; /* NULL: none; "-": standard output */
     bool progress;
 };

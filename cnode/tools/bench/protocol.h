@@ -12,7 +12,7 @@
 struct protocol {
     const char *name;
     bool is_erlang; /* TARGET is a node's name */
-    bool only_set;  /* it has no get: every request is a set, its answer the value */
+    bool is_bare;   /* no keys: values go over the wire and nothing else */
     /* Fills in the link's templates and state; its descriptor blocks, with time limits (dial.h).
      * 0, or -1 with the tally's failure. */
     int (*open)(struct link *link);
@@ -22,9 +22,8 @@ struct protocol {
     ptrdiff_t (*parse)(struct link *link, const uint8_t *bytes, size_t size);
 };
 
-extern const struct protocol protocol_erlang, protocol_redis, protocol_memcached, protocol_echo;
-/* Has no requests at all: tcp.h. */
-extern const struct protocol protocol_tcp;
+extern const struct protocol protocol_erlang, protocol_redis, protocol_memcached, protocol_echo,
+    protocol_tcp;
 
 /* ---- building templates ---------------------------------------------------------------------- */
 

@@ -30,23 +30,21 @@ void result_print(const struct result *result, const struct options *options, FI
     const struct histogram *latency = result->latency;
     fprintf(out, "%s %s, %llu B", options->protocol->name, work_name(options->work),
         (unsigned long long)options->size);
-    if (latency != NULL)
-        fprintf(out, ", %llu keys %s, %u connection%s x %u in flight",
-            (unsigned long long)options->keys, distribution_name(options->distribution),
-            options->connections, options->connections == 1 ? "" : "s", options->in_flight);
+    fprintf(out, ", %llu keys %s, %u connection%s x %u in flight",
+        (unsigned long long)options->keys, distribution_name(options->distribution),
+        options->connections, options->connections == 1 ? "" : "s", options->in_flight);
     fprintf(out,
         "\n%.0f operations/s, %.1f MB/s of values; %llu operations in %.2f s, %llu wrong\n",
         per_second(result, (double)result->operations),
         per_second(result, (double)result->value_bytes) / 1e6,
         (unsigned long long)result->operations, result->seconds,
         (unsigned long long)result->errors);
-    if (latency != NULL)
-        fprintf(out,
-            "latency in us: least %.1f, mean %.1f, p50 %.1f, p90 %.1f, p99 %.1f, p99.9 %.1f, "
-            "most %.1f\n",
-            least_us(latency), histogram_mean(latency) / 1e3, quantile_us(latency, 0.5),
-            quantile_us(latency, 0.9), quantile_us(latency, 0.99), quantile_us(latency, 0.999),
-            (double)latency->most / 1e3);
+    fprintf(out,
+        "latency in us: least %.1f, mean %.1f, p50 %.1f, p90 %.1f, p99 %.1f, p99.9 %.1f, "
+        "most %.1f\n",
+        least_us(latency), histogram_mean(latency) / 1e3, quantile_us(latency, 0.5),
+        quantile_us(latency, 0.9), quantile_us(latency, 0.99), quantile_us(latency, 0.999),
+        (double)latency->most / 1e3);
     if (options->rate > 0)
         fprintf(out, "sent behind their time: mean %.1f us, most %.1f us (within the latency)\n",
             result->late_mean_us, result->late_most_us);
@@ -61,10 +59,6 @@ void result_print(const struct result *result, const struct options *options, FI
 
 static void print_latency(const struct histogram *latency, FILE *out)
 {
-    if (latency == NULL) {
-        fputs("\"latency_us\":null,", out);
-        return;
-    }
     fprintf(out,
         "\"latency_us\":{\"min\":%.3f,\"mean\":%.3f,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,"
         "\"p999\":%.3f,\"max\":%.3f},",

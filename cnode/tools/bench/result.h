@@ -12,8 +12,8 @@
 struct result {
     double seconds;
     uint64_t operations, errors, value_bytes;
-    const struct histogram *latency; /* NULL: none was measured */
-    double client_cpu_us;            /* in total */
+    const struct histogram *latency;
+    double client_cpu_us; /* in total */
     bool has_server;
     double server_cpu_us; /* in total */
     uint64_t server_rss_before, server_rss;
