@@ -42,6 +42,7 @@ struct report {
     uint64_t dirty_since_ms;
     uint64_t records, batches, bytes_written, appended_bytes, syncs, failures;
     uint64_t segment_count, total_bytes;
+    bool holds_recovered;
     char error[JOURNAL_TEXT];
 };
 
@@ -105,6 +106,7 @@ static void publish(struct journal *journal, uint64_t submitted_seq)
     report->failures = writer->failures;
     report->segment_count = writer->segment_count;
     report->total_bytes = writer->total_bytes;
+    report->holds_recovered = writer_holds_adopted(writer);
     memcpy(report->error, writer->error, sizeof(report->error));
     batch_list_move(&journal->done, &writer->done);
 }
@@ -329,6 +331,11 @@ bool journal_oldest(
         return true;
     }
     return false;
+}
+
+bool journal_holds_recovered(const struct journal *journal)
+{
+    return journal->news.holds_recovered;
 }
 
 uint64_t journal_bytes(const struct journal *journal)

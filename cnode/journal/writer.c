@@ -65,6 +65,7 @@ int writer_adopt(struct writer *writer, uint64_t number, uint64_t ordinal, uint6
     *file = (struct segment_file){NULL, number, ordinal, size};
     count_file(writer, file);
     writer->next_number = number + 1;
+    writer->adopted_ordinal = ordinal;
     return 0;
 }
 
@@ -259,6 +260,25 @@ uint64_t writer_due_ms(const struct writer *writer)
     return due;
 }
 
+bool writer_holds_adopted(const struct writer *writer)
+{
+    return writer->files != NULL && writer->files->ordinal <= writer->adopted_ordinal;
+}
+
+static bool remove_oldest(struct writer *writer)
+{
+    char name[SEGMENT_NAME];
+    segment_name(name, writer->files->number);
+    bool gone = writer->device->remove(writer->directory, name) == 0 || errno == ENOENT;
+    if (!gone && !writer->removal_refused)
+        log_warning("journal: %s could not be removed: %s; it and those after it stay until it can",
+            name, strerror(errno));
+    else if (gone && writer->removal_refused)
+        log_info("journal: %s could be removed at last", name);
+    writer->removal_refused = !gone;
+    return gone;
+}
+
 void writer_trim(struct writer *writer, uint64_t ordinal)
 {
     bool removed = false;
@@ -273,13 +293,8 @@ void writer_trim(struct writer *writer, uint64_t ordinal)
         batch_list_move(&writer->done, &writer->unsynced);
         writer->dirty_since_ms = 0;
     }
-    while (writer->files != NULL && writer->files->ordinal <= ordinal) {
+    while (writer->files != NULL && writer->files->ordinal <= ordinal && remove_oldest(writer)) {
         struct segment_file *file = writer->files;
-        char name[SEGMENT_NAME];
-        segment_name(name, file->number);
-        /* One that cannot be removed is no loss: the next start finds its records superseded. */
-        if (writer->device->remove(writer->directory, name) != 0)
-            log_warning("journal: %s could not be removed: %s", name, strerror(errno));
         writer->files = file->next;
         if (writer->files == NULL)
             writer->last_file = &writer->files;
@@ -290,6 +305,10 @@ void writer_trim(struct writer *writer, uint64_t ordinal)
     }
     if (removed)
         writer->device->sync_directory(writer->directory);
+    /* Those that had to stay count as no bytes: compaction could not make them fewer. */
+    for (struct segment_file *file = writer->files; file != NULL && file->ordinal <= ordinal;
+         file = file->next)
+        set_size(writer, file, 0);
 }
 
 void writer_close(struct writer *writer)

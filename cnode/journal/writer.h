@@ -18,6 +18,8 @@ struct writer {
     int directory;
     struct segment_file *files, **last_file; /* oldest first; the last one is `current`, if any */
     uint64_t next_number;
+    uint64_t adopted_ordinal; /* of the last file that was there already */
+    bool removal_refused;     /* and the log says so */
     struct segment current;
     struct segment_file *current_file; /* its entry; NULL: there is no current segment */
     /* The segment whose sync failed, until what it may have lost is durable elsewhere: then it is
@@ -62,8 +64,12 @@ int writer_begin(struct writer *writer, uint64_t ordinal, uint64_t first_seq);
 void writer_work(struct writer *writer, uint64_t now_ms, bool last);
 /* When writer_work has something to do by itself; UINT64_MAX: never. */
 uint64_t writer_due_ms(const struct writer *writer);
-/* Deletes all files of the ledger's segments up to `ordinal`. */
+/* Deletes all files of the ledger's segments up to `ordinal`, the oldest first. When one cannot be
+ * removed, the younger ones stay, too, and the next call tries again: what is left of the journal
+ * is always its end, so an old record is never found without the ones that replaced it. */
 void writer_trim(struct writer *writer, uint64_t ordinal);
+/* May a file that was adopted still be there? */
+bool writer_holds_adopted(const struct writer *writer);
 /* Gives up what is pending, closes the current segment, and removes it when it is empty. */
 void writer_close(struct writer *writer);
 

@@ -115,13 +115,12 @@ static bool machine_was_restarted(struct journaling *journaling, const char *dat
            memcmp(last, journaling->boot_id, BOOT_ID_SIZE) != 0;
 }
 
-/* Only when nothing of what the last boot left is needed any more: a crash until then must not make
- * the next start trust it. */
+/* Only when nothing of what the last boot left is on the disk any more: the next start of the
+ * process, without one of the machine, must not trust it. That it is dead is not enough: it is
+ * found again as long as it is there. */
 static void note_boot(struct journaling *journaling)
 {
-    uint64_t first, last, live;
-    if (!journaling->restarted || (journal_oldest(journaling->journal, &first, &last, &live) &&
-                                      first < journaling->recovered_below))
+    if (!journaling->restarted || journal_holds_recovered(journaling->journal))
         return;
     journaling->restarted = false;
     FILE *file = fopen(journaling->boot_path, "we");
@@ -267,10 +266,11 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
         &journaling->journal, loop, &options, events, on_record, journaling, &next_seq, why);
     if (error != 0)
         return error;
-    journaling->recovered_below = next_seq;
     journaling->restarted = machine_was_restarted(journaling, config->data_dir);
-    /* Also with journal_sync = always: segments are deleted without a sync, so a loss of power can
-     * bring old ones back whose records the warehouse has outgrown. */
+    /* Also with journal_sync = always. There no record is missing that was acknowledged, but some
+     * that were dumped since: their segments are removed oldest first, and synced after that, and
+     * until then POSIX lets a loss of power undo any of these removals. Then an old record is there
+     * without the one that had replaced it, which only the warehouse has. */
     if (journaling->restarted)
         store_verify_restored(store);
     store_raise_seq(store, next_seq - 1 + SEQ_GAP);

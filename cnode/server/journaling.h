@@ -23,7 +23,6 @@ struct journaling {
     bool rewriting; /* compaction of that range is under way */
     bool failing;   /* and the log says so */
     bool restarted; /* the machine was, since the records below were written */
-    uint64_t recovered_below;
     char boot_id[BOOT_ID_SIZE];
     char boot_path[4096];
     void (*closed)(void *context);

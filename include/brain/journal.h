@@ -126,7 +126,8 @@ uint64_t journal_held_bytes(const struct journal *journal);
  * `journal_dead`: what that write did is in the warehouse, or superseded there.
  * `journal_replace`: a dirty object was written again: `old_seq`'s record is worth nothing once
  * `new_seq`'s is durable, and not before: until then its segment stays.
- * A segment whose records are all dead, and all older segments too, is deleted. */
+ * A segment whose records are all dead, and all older segments too, is deleted, the oldest first;
+ * one that cannot be removed keeps the younger ones, until it can. */
 void journal_live(struct journal *journal, uint64_t seq);
 void journal_dead(struct journal *journal, uint64_t seq);
 void journal_replace(struct journal *journal, uint64_t old_seq, uint64_t new_seq);
@@ -135,7 +136,11 @@ void journal_replace(struct journal *journal, uint64_t old_seq, uint64_t new_seq
  * has them dumped. */
 bool journal_oldest(
     const struct journal *journal, uint64_t *first_seq, uint64_t *last_seq, uint64_t *live);
-/* Of all segments, those to be appended yet included. */
+/* May a segment that was there when the journal was opened still be on the disk? True until its
+ * removal was told to have succeeded. */
+bool journal_holds_recovered(const struct journal *journal);
+/* Of all segments, those to be appended yet included; without dead ones that could not be removed.
+ */
 uint64_t journal_bytes(const struct journal *journal);
 
 void journal_metrics_register(struct metrics_registry *registry, const struct journal *journal);

@@ -7,7 +7,10 @@
  * - for each file, how many bytes it had when the last good fsync or fdatasync of it began,
  * - whether its entry in the directory was ever synced, by an fsync of the directory,
  * - a second name, in the directory POWER_LOSS_REMOVED, for each file that was removed since then,
- *   because until then the removal can be undone.
+ *   because until then the removal can be undone; with the removal's number before its name.
+ *   `durable_removals` says up to which number they are done: with one store, so that a kill at any
+ *   moment leaves all removals that one sync covers, or none. (The second names go after that, one
+ *   by one.)
  *
  * power_loss.py then makes of the directory what a disk could hold. Limits: only files that grow
  * are modelled (a write over synced bytes counts as done), and no renames; a journal does neither.
@@ -19,6 +22,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,12 +36,13 @@
 #include <unistd.h>
 
 /* The layout that power_loss.py reads. */
-enum { NOTES_LIMIT = 16384, NAME_LIMIT = 104 };
+enum { NOTES_LIMIT = 16384, NAME_LIMIT = 100 };
 struct note {
     uint64_t inode;
-    uint64_t synced; /* bytes */
-    uint32_t used;   /* 1: this note tells of a file */
-    uint32_t entry;  /* 1: its directory entry is durable */
+    uint64_t synced;  /* bytes */
+    uint32_t used;    /* 1: this note tells of a file */
+    uint32_t entry;   /* 1: its directory entry is durable */
+    uint32_t removal; /* its number; 0: it was not removed */
     char name[NAME_LIMIT];
 };
 struct notes {
@@ -46,6 +51,8 @@ struct notes {
     uint32_t overflow; /* files that found no note: the test is not to be trusted */
     uint32_t syncs;    /* good ones */
     _Atomic(uint32_t) fail_syncs;
+    uint32_t removals;
+    _Atomic(uint32_t) durable_removals;
     struct note note[NOTES_LIMIT];
 };
 _Static_assert(sizeof(struct note) == 128, "as power_loss.py unpacks it");
@@ -227,19 +234,30 @@ static bool must_fail(void)
     return false;
 }
 
-static void directory_synced(void)
+static void aside_path(char out[PATH_MAX + NAME_LIMIT + 16], const struct note *note)
+{
+    snprintf(out, PATH_MAX + NAME_LIMIT + 16, "%s/%010u-%s", removed, note->removal, note->name);
+}
+
+/* `removals`: how many there were when the sync began. */
+static void directory_synced(uint32_t removals)
 {
     pthread_mutex_lock(&lock);
+    atomic_store(&notes->durable_removals, removals);
+    if (getenv("POWER_LOSS_KILL_IN_SYNC") != NULL)
+        raise(SIGKILL);
     for (uint32_t i = 0; i < notes->count; i++) {
         struct note *note = &notes->note[i];
         if (!note->used)
             continue;
-        note->entry = 1;
-        /* A removal is durable now. */
-        char aside[PATH_MAX + NAME_LIMIT];
-        snprintf(aside, sizeof(aside), "%s/%s", removed, note->name);
-        if (real_unlinkat(AT_FDCWD, aside, 0) == 0)
+        if (note->removal == 0) {
+            note->entry = 1;
+        } else if (note->removal <= removals) {
+            char aside[PATH_MAX + NAME_LIMIT + 16];
+            aside_path(aside, note);
+            real_unlinkat(AT_FDCWD, aside, 0);
             note->used = 0;
+        }
     }
     pthread_mutex_unlock(&lock);
 }
@@ -252,6 +270,7 @@ static int sync_watched(int fd, int (*real)(int))
     bool is_directory = S_ISDIR(before.st_mode) && is_watched_directory(&before);
     pthread_mutex_lock(&lock);
     bool noted = note_of(before.st_ino) != NULL;
+    uint32_t removals = notes->removals;
     pthread_mutex_unlock(&lock);
     if ((is_directory || noted) && must_fail()) {
         errno = EIO;
@@ -260,7 +279,7 @@ static int sync_watched(int fd, int (*real)(int))
     int status = real(fd);
     int error = errno;
     if (status == 0 && is_directory)
-        directory_synced();
+        directory_synced(removals);
     if (status == 0 && noted) {
         pthread_mutex_lock(&lock);
         struct note *note = note_of(before.st_ino);
@@ -293,9 +312,10 @@ int unlinkat(int at, const char *path, int flags)
         if (note != NULL && !note->entry)
             note->used = 0;
         else if (note != NULL) {
-            char aside[PATH_MAX + NAME_LIMIT];
-            snprintf(aside, sizeof(aside), "%s/%s", removed, note->name);
-            if (linkat(at, path, AT_FDCWD, aside, 0) != 0 && errno != EEXIST)
+            char aside[PATH_MAX + NAME_LIMIT + 16];
+            note->removal = ++notes->removals;
+            aside_path(aside, note);
+            if (linkat(at, path, AT_FDCWD, aside, 0) != 0)
                 notes->overflow++;
         }
         pthread_mutex_unlock(&lock);

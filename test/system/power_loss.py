@@ -7,8 +7,8 @@ import struct
 from harness import BUILD
 
 LIBRARY = BUILD / "test/system/libpower_loss.so"
-HEAD = struct.Struct("<8sIIII")
-NOTE = struct.Struct("<QQII104s")
+HEAD = struct.Struct("<8sIIIIII")
+NOTE = struct.Struct("<QQIII100s")
 
 
 class PowerLoss:
@@ -34,11 +34,11 @@ class PowerLoss:
     def read(self):
         """{name: (inode, synced bytes, is the entry durable)} of all files noted."""
         data = self.notes.read_bytes()
-        magic, count, overflow, self.syncs, _ = HEAD.unpack_from(data, 0)
+        magic, count, overflow, self.syncs, _, _, self.durable_removals = HEAD.unpack_from(data, 0)
         assert magic == b"POWERL1\n" and overflow == 0, (magic, overflow)
         found = {}
         for index in range(count):
-            inode, synced, used, entry, name = NOTE.unpack_from(data, HEAD.size + NOTE.size * index)
+            inode, synced, used, entry, _, name = NOTE.unpack_from(data, HEAD.size + NOTE.size * index)
             if used:
                 found[name.split(b"\0")[0].decode()] = (inode, synced, bool(entry))
         return found
@@ -46,7 +46,7 @@ class PowerLoss:
     def fail_syncs(self, count):
         """So many further syncs of watched files fail with EIO. While the server runs."""
         with open(self.notes, "r+b") as notes:
-            notes.seek(HEAD.size - 4)
+            notes.seek(20)
             notes.write(struct.pack("<I", count))
 
     def strike(self, manner="any"):
@@ -67,16 +67,21 @@ class PowerLoss:
                 lost += size - synced
                 self._take(path, synced, size, self.random.choice(["cut", "somewhere", "zeros", "garbage"])
                            if manner == "any" else manner)
-        # Removals that were not synced, oldest first (segments are removed in the order of their
-        # names): some of the first are done, the others are undone. A journaling file system does
-        # them in order.
-        removals = sorted(self.removed.iterdir())
-        done = self.random.randint(0, len(removals))
-        for number, aside in enumerate(removals):
-            if number < done or (self.directory / aside.name).exists():
+        # Removals that were not synced, in their order: some of the first are done, the others are
+        # undone. A journaling file system does them in order.
+        removals = []
+        for aside in sorted(self.removed.iterdir()):
+            number, _, name = aside.name.partition("-")
+            if int(number) <= self.durable_removals or (self.directory / name).exists():
                 aside.unlink()
             else:
-                os.rename(aside, self.directory / aside.name)
+                removals.append((aside, name))
+        done = self.random.randint(0, len(removals))
+        for number, (aside, name) in enumerate(removals):
+            if number < done:
+                aside.unlink()
+            else:
+                os.rename(aside, self.directory / name)
         self.notes.unlink()
         self.lost_bytes += lost
         return lost

@@ -125,6 +125,87 @@ def test_loss_of_power_with_a_sync_for_every_answer_loses_nothing(new_node, tmp_
     assert load.acknowledged > 500 and taken > 0  # something was written that no sync had reached
 
 
+@pytest.mark.parametrize("sync", ["always", "1000"])
+def test_a_removal_undone_by_a_loss_of_power_brings_nothing_old_back(new_node, tmp_path, sync):
+    """Two segments were removed, the directory was not synced yet, and the file system undoes the first
+    removal only, as POSIX lets it: the old record is there, and what replaced it only in the warehouse."""
+    node = new_node(journal_sync=sync, key_ttl=600000, max_dirty_ms=0, journal_segment_size=65536)
+    node.start()
+    filler = b"x" * 70000  # a segment's worth
+
+    def next_segment(client):
+        before = node.segments()[-1]
+        assert put(client, b"filler", filler, "journal") == "ok"
+        assert put(client, b"other", b"", "journal") == "ok"
+        assert node.segments()[-1] > before
+
+    with connect(node.server) as client:
+        for id in (b"set", b"deleted", b"written again"):
+            assert put(client, id, b"old", "journal") == "ok"
+        old = node.segments()
+        assert len(old) == 1
+        shutil.copy(old[0], tmp_path / "kept")
+        next_segment(client)
+        assert put(client, b"set", b"new", "warehouse") == "ok"
+        assert put(client, b"written again", b"new", "warehouse") == "ok"
+        assert client.call((Atom("delete"), b"deleted", [(Atom("ack"), Atom("warehouse"))])) == "ok"
+        newer = node.segments()[-1]
+        next_segment(client)
+        client.pipeline([(Atom("persist"), id) for id in (b"filler", b"other")])
+        wait_until(lambda: not old[0].exists() and not newer.exists(), what="their removal")
+    node.kill()
+    shutil.copy(tmp_path / "kept", old[0])
+    (node.data / "boot_id").unlink(missing_ok=True)
+    for _ in range(2):  # also when the process, but not the machine, is restarted before it is dumped
+        node.start()
+        assert journal_info(node)["recovered_missing"] > 0
+        with connect(node.server) as client:
+            assert put(client, b"written again", b"newest", "journal") == "ok"
+        node.kill()
+    node.start()
+    with connect(node.server) as client:
+        assert read(client, b"set") == ("ok", b"new")
+        assert read(client, b"deleted") == "ko"
+        assert read(client, b"written again") == ("ok", b"newest")
+
+
+def test_what_the_last_boot_left_is_not_trusted_as_long_as_it_is_there(new_node):
+    """A dead segment that cannot be removed is found again by the next start."""
+    node = new_node(journal_sync="never", key_ttl=600000, max_dirty_ms=0)
+    if os.geteuid() == 0:
+        node.prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    node.start()
+    with connect(node.server) as client:
+        assert put(client, 1, b"old", "journal") == "ok"
+    node.kill()
+    node.start()
+    (old,) = [path for path in node.segments() if b"old" in path.read_bytes()]
+    kept = old.read_bytes()
+    with connect(node.server) as client:
+        assert put(client, 1, b"new", "warehouse") == "ok"
+    node.kill()
+    # The power failed: the record of the second write was not synced, its object is in the warehouse.
+    for path in node.segments():
+        path.unlink()
+    old.write_bytes(kept)
+    (node.data / "boot_id").unlink(missing_ok=True)
+    node.start()
+    node.journal.chmod(0o500)
+    with connect(node.server) as client:
+        assert read(client, 1) == ("ok", b"new")
+        assert client.info()["object"]["dirty"] == 0
+        node.server.wait_log("could not be removed")
+        time.sleep(0.5)  # the boot is looked at ten times a second
+    node.kill()
+    node.journal.chmod(0o700)
+    assert old.exists()
+    node.start()
+    with connect(node.server) as client:
+        assert read(client, 1) == ("ok", b"new")
+    # It is gone now, and the boot is known.
+    wait_until(lambda: not old.exists() and (node.data / "boot_id").exists(), what="the end of the last boot")
+
+
 @pytest.mark.timeout(300)
 def test_loss_of_power_loses_at_most_what_was_acknowledged_since_the_last_sync(new_node, tmp_path):
     # 100 ms, and 150 more for the sync itself and for two busy cores.

@@ -78,6 +78,25 @@ def test_a_removal_may_be_undone(tmp_path):
     assert outcomes == {True, False}
 
 
+def test_a_kill_during_the_sync_of_the_directory_undoes_all_or_nothing(tmp_path):
+    """When the sync was done and this library was only noting it, no removal is undone; and never one
+    without those after it."""
+    for seed in range(8):
+        scratch = tmp_path / str(seed)
+        (scratch / "watched").mkdir(parents=True)
+        (scratch / "watched/old").write_bytes(b"before")
+        (scratch / "watched/gone").write_bytes(b"removed")
+        power = PowerLoss(scratch / "watched", scratch, seed)
+        # Noted in the other order than removed: a slot of the notes is used again.
+        run(power, r"""
+c = open_new("c"); os.fsync(here); os.unlink("a"); os.unlink("c")
+os.environ["POWER_LOSS_KILL_IN_SYNC"] = "1"
+os.fsync(here)
+""")
+        power.strike()
+        assert not {"a", "c", "gone"} & {path.name for path in power.directory.iterdir()}
+
+
 def test_syncs_can_be_made_to_fail(power):
     run(power, rf"""
 import struct

@@ -137,6 +137,62 @@ START_TEST(no_new_segment)
 }
 END_TEST
 
+static uint64_t left_files;
+static bool files_are_left(void)
+{
+    uint64_t numbers[8];
+    return segment_files(numbers, 8) == left_files;
+}
+static bool recovered_is_gone(void)
+{
+    return !journal_holds_recovered(journal);
+}
+
+/* What is left is always the end: else an old record would be found without its successors. */
+START_TEST(a_segment_that_cannot_be_removed_keeps_the_younger)
+{
+    uint64_t numbers[8];
+    fault_install();
+    options.segment_bytes = 100;
+    open_journal();
+    ck_assert(!journal_holds_recovered(journal));
+    for (uint64_t seq = 1; seq <= 2; seq++) {
+        append(seq, 200);
+        journal_submit(journal);
+        run_until_written(seq);
+    }
+    close_journal();
+    open_journal();
+    ck_assert(journal_holds_recovered(journal));
+    for (uint64_t seq = 3; seq <= 5; seq++) {
+        append(seq, 200);
+        journal_submit(journal);
+        run_until_written(seq);
+    }
+    ck_assert_uint_eq(segment_files(numbers, 8), 5);
+    fault_set((struct fault){.unremovable = 2});
+    for (uint64_t seq = 1; seq <= 4; seq++)
+        journal_dead(journal, seq);
+    left_files = 4;
+    run_until(files_are_left);
+    append(6, 200);
+    journal_submit(journal);
+    run_until_written(6);
+    /* 2, which cannot, 3 and 4, which wait for it, and the live ones. */
+    ck_assert_uint_eq(segment_files(numbers, 8), 5);
+    for (uint64_t i = 0; i < 5; i++)
+        ck_assert_uint_eq(numbers[i], i + 2);
+    ck_assert_uint_eq(metric("bytes"), 2 * (SEGMENT_HEADER + RECORD_HEADER + 200));
+    ck_assert(journal_holds_recovered(journal));
+    fault_set((struct fault){0});
+    append(7, 200);
+    journal_submit(journal);
+    left_files = 3;
+    run_until(files_are_left);
+    run_until(recovered_is_gone);
+}
+END_TEST
+
 /* Syncs fail and lose the pages, one, two or three in a row, also those of a new segment's header
  * or not: everything is there in the end, and
  * with ALWAYS nothing was told to be written before it was. */
@@ -297,6 +353,7 @@ int main(void)
     tcase_add_loop_test(tcase, disk_full, 0, 3);
     tcase_add_test(tcase, full_of_the_dead);
     tcase_add_test(tcase, no_new_segment);
+    tcase_add_test(tcase, a_segment_that_cannot_be_removed_keeps_the_younger);
     tcase_add_loop_test(tcase, sync_fails, 0, 12);
     tcase_add_test(tcase, sync_fails_and_disk_full);
     tcase_add_test(tcase, close_while_failing);

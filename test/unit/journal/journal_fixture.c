@@ -394,6 +394,20 @@ static int fault_cut(int fd, off_t size)
     return ftruncate(fd, size);
 }
 
+static int fault_remove(int dir, const char *name)
+{
+    uint64_t number;
+    ck_assert(segment_name_read(name, &number));
+    pthread_mutex_lock(&fault_lock);
+    bool refused = fault.unremovable == number;
+    pthread_mutex_unlock(&fault_lock);
+    if (refused) {
+        errno = EPERM;
+        return -1;
+    }
+    return unlinkat(dir, name, 0);
+}
+
 void fault_install(void)
 {
     static struct journal_device device;
@@ -402,6 +416,7 @@ void fault_install(void)
     device.write_at = fault_write;
     device.sync_data = fault_sync;
     device.cut = fault_cut;
+    device.remove = fault_remove;
     journal_device_set(&device);
 }
 

@@ -68,6 +68,7 @@ struct fault {
     bool spares_headers;    /* but not of a segment that has nothing but its header */
     unsigned chunk;         /* writes are cut to this many bytes */
     bool refuse_new;        /* no new file can be made */
+    uint64_t unremovable;   /* the segment of this number cannot be removed */
     unsigned syncs, writes, cuts;
 };
 extern struct fault fault; /* read and written under fault_lock */
