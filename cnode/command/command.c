@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "shortcut.h"
+
 /* A message that was refused as a whole is read only to find whom to tell, and was too large or too
  * deep to be looked at in one go: this bounds the second look to about a millisecond. */
 enum { REFUSED_ELEMENTS = 100000 };
@@ -34,13 +36,14 @@ static int skip_refused(struct parser *parser, int error)
 static int read_id(struct parser *parser)
 {
     struct command *command = parser->command;
-    int status = etf_read_id(&parser->reader, command->id, &command->id_size);
-    if (status == BRAIN_EBADID) {
-        command->id_size = 0;
-        refuse(parser, BRAIN_EBADID);
-        return 0;
-    }
-    return status;
+    size_t size = 0;
+    int status = etf_read_id(&parser->reader, command->id_text, &size);
+    if (status == 0)
+        command->id = slice_of(command->id_text, size);
+    if (status != BRAIN_EBADID)
+        return status;
+    refuse(parser, BRAIN_EBADID);
+    return 0;
 }
 
 static int read_boolean(struct parser *parser, bool *boolean)
@@ -329,14 +332,14 @@ static int malformed_or(int error, struct slice payload, struct etf_limits limit
     return etf_at_end(&reader) ? error : BRAIN_ETERM;
 }
 
-int command_parse(struct command *command, struct slice payload, const struct etf_marks *marks,
+int command_parse_any(struct command *command, struct slice payload, const struct etf_marks *marks,
     struct etf_limits limits, int payload_error)
 {
     struct parser parser = {.command = command, .refusal = 0};
     command->operation = COMMAND_GET;
     command->consistent = true;
     command->ack = COMMAND_ACK_DEFAULT;
-    command->id_size = 0;
+    command->id = slice_of(NULL, 0);
     command->value = slice_of(NULL, 0);
     command->reply = (struct reply_to){.form = REPLY_NONE};
 
@@ -355,4 +358,12 @@ int command_parse(struct command *command, struct slice payload, const struct et
     if (status == 0)
         return 0;
     return marks == NULL ? malformed_or(status, payload, limits) : status;
+}
+
+int command_parse(struct command *command, struct slice payload, const struct etf_marks *marks,
+    struct etf_limits limits, int payload_error)
+{
+    if (payload_error == 0 && marks == NULL && command_shortcut(command, payload, limits))
+        return 0;
+    return command_parse_any(command, payload, marks, limits, payload_error);
 }

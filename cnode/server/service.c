@@ -153,8 +153,8 @@ static void do_get(struct service *service, connection_id from, const struct com
         return;
     }
     struct value value = value_none();
-    int status = store_get(service->store, slice_of(command->id, command->id_size),
-        uv_now(service->loop), &value, &waiter->waiter);
+    int status =
+        store_get(service->store, command->id, uv_now(service->loop), &value, &waiter->waiter);
     if (status == STORE_WAIT)
         spare_is_taken(service, from, &command->reply);
     else
@@ -250,8 +250,7 @@ static int set(struct service *service, const struct command *command, struct bl
     if (status != 0)
         return status;
     struct value value = {block, command->value.data, command->value.size};
-    return store_set(service->store, slice_of(command->id, command->id_size), value, ack,
-        uv_now(service->loop), waiter);
+    return store_set(service->store, command->id, value, ack, uv_now(service->loop), waiter);
 }
 
 static int delete (struct service *service, const struct command *command)
@@ -265,8 +264,7 @@ static int delete (struct service *service, const struct command *command)
         status = waiter_for(service, command, &waiter);
     if (status != 0)
         return status;
-    return store_delete(service->store, slice_of(command->id, command->id_size), ack,
-        uv_now(service->loop), waiter);
+    return store_delete(service->store, command->id, ack, uv_now(service->loop), waiter);
 }
 
 static void do_set(
@@ -285,7 +283,7 @@ static void do_delete(struct service *service, connection_id from, const struct 
 static void do_persist(struct service *service, connection_id from, const struct command *command)
 {
     service->metrics.persists++;
-    struct slice id = slice_of(command->id, command->id_size);
+    struct slice id = command->id;
     uint64_t now_ms = uv_now(service->loop);
     if (command->reply.form == REPLY_NONE) {
         store_persist(service->store, id, now_ms, NULL);

@@ -47,10 +47,10 @@ struct command {
     enum command_operation operation;
     bool consistent; /* get: Consistency; true unless said otherwise */
     enum command_ack ack;
-    uint8_t id[ID_LIMIT];
-    size_t id_size;
+    struct slice id;    /* its text: in the message, or in id_text */
     struct slice value; /* set: the raw term, borrowed from the message */
     struct reply_to reply;
+    uint8_t id_text[ID_LIMIT]; /* private */
 };
 
 /* Parses one message: one term, without version byte. `marks` as in etf_reader, NULL when the
