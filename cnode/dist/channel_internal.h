@@ -25,7 +25,11 @@ struct channel {
     uint64_t now_ms;               /* of the last feed or clock */
     uint64_t received_ms, sent_ms; /* when bytes last came and left */
     uint64_t receiver;             /* of the message that is being written */
-    int error;                     /* sticky: the connection is to be closed */
+    /* What a message with an expected control tuple is (frame_reader_expect): whom it is for, and
+     * where in the tuple its sender's pid stands. */
+    enum monitor_target expected_target;
+    size_t expected_from, expected_from_size;
+    int error; /* sticky: the connection is to be closed */
     char error_text[CHANNEL_ERROR_TEXT];
 };
 

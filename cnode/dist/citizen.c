@@ -219,6 +219,20 @@ static int receive_spawn_request(struct channel *channel, const struct control *
     return channel_signal_commit(channel, control->from);
 }
 
+/* A busy connection's messages are addressed alike; they differ in the process that sends. */
+static void expect_more(struct channel *channel, const struct control *control,
+    const struct frame_message *message, enum monitor_target target)
+{
+    enum { NUMBERS = 12, ID_AND_SERIAL = 8 }; /* a NEW_PID_EXT ends with id, serial, creation */
+    const struct slice from = control->from;
+    const bool numbered = from.size > 0 && from.data[0] == ETF_NEW_PID;
+    channel->expected_target = target;
+    channel->expected_from = from.size > 0 ? (size_t)(from.data - message->control.data) : 0;
+    channel->expected_from_size = from.size;
+    frame_reader_expect(channel->reader, message->control,
+        numbered ? channel->expected_from + from.size - NUMBERS : 0, numbered ? ID_AND_SERIAL : 0);
+}
+
 static int receive_mail(
     struct channel *channel, const struct control *control, const struct frame_message *message)
 {
@@ -229,6 +243,7 @@ static int receive_mail(
         target = MONITOR_PID;
     if (target == MONITOR_FREE)
         return drop(channel);
+    expect_more(channel, control, message, target);
     return citizen_mail(channel, target, control->from, message);
 }
 
@@ -266,6 +281,10 @@ static int receive(
 int citizen_message(struct channel *channel, const struct frame_message *message)
 {
     struct channel_metrics *metrics = &channel->node->metrics;
+    if (message->expected)
+        return citizen_mail(channel, channel->expected_target,
+            slice_of(message->control.data + channel->expected_from, channel->expected_from_size),
+            message);
     struct control control;
     struct etf_reader reader;
     etf_reader_init(&reader, message->control, channel->node->receive.terms);

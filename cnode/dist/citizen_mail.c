@@ -396,6 +396,24 @@ static int receive_as_any_process(struct mail *mail, uint32_t arity)
     return 1;
 }
 
+/* Nearly every message is {g, ..}, {s, ..}, {'$gen_call', ..} or another that begins with an atom
+ * as long as these: nothing that any process answers does (system, io_request, a pid). */
+static bool is_request(struct slice payload)
+{
+    enum { LETTER = 1, GEN_CALL = sizeof("$gen_call") - 1 };
+    if (payload.size < 5 || payload.data[0] != ETF_SMALL_TUPLE)
+        return false;
+    const uint8_t *atom = payload.data + 2;
+    unsigned size;
+    if (atom[0] == ETF_SMALL_ATOM_UTF8 || atom[0] == ETF_SMALL_ATOM)
+        size = atom[1];
+    else if (atom[0] == ETF_ATOM || atom[0] == ETF_ATOM_UTF8)
+        size = load_be16(atom + 1);
+    else
+        return false;
+    return size == LETTER || size == GEN_CALL;
+}
+
 int citizen_mail(struct channel *channel, enum monitor_target target, struct slice from,
     const struct frame_message *message)
 {
@@ -406,6 +424,8 @@ int citizen_mail(struct channel *channel, enum monitor_target target, struct sli
         channel->node->metrics.terms_refused++;
     if (message->payload.size == 0)
         return 0; /* nobody to refuse */
+    if (registered && is_request(message->payload))
+        return deliver(&mail);
     etf_reader_init(&mail.reader, message->payload, channel->node->receive.terms);
     mail.reader.marks = message->payload_checked ? message->marks : NULL;
     if (etf_read_tuple(&mail.reader, &arity) == 0) {

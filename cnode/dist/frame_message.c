@@ -1,4 +1,6 @@
 /* frame_message: whole frames and fragments become messages. */
+#include <string.h>
+
 #include "frame_reader.h"
 
 /* ---- sequences ------------------------------------------------------------------------------- */
@@ -30,6 +32,26 @@ static void sequence_remove(struct frame_reader *reader, struct sequence *sequen
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
+
+void frame_reader_expect(
+    struct frame_reader *reader, struct slice control, size_t free_at, size_t free_size)
+{
+    reader->expected_size = control.size <= EXPECTED_BYTES ? control.size : 0;
+    reader->free_at = free_at;
+    reader->free_end = free_at + free_size;
+    memcpy(reader->expected, control.data, reader->expected_size);
+}
+
+/* Does a well-formed tuple of expected_size bytes begin here, the expected one? Then every byte of
+ * it was checked when it came first. */
+static bool is_expected(const struct frame_reader *reader, struct slice rest)
+{
+    const size_t size = reader->expected_size;
+    const size_t free_end = reader->free_end;
+    return size != 0 && rest.size >= size &&
+           memcmp(rest.data, reader->expected, reader->free_at) == 0 &&
+           memcmp(rest.data + free_end, reader->expected + free_end, size - free_end) == 0;
+}
 
 /* How long the control tuple at `offset` of a frame is. The control's own bytes bound its elements;
  * a tuple that is cut here, is longer than FRAME_CONTROL_BYTES or is no tuple breaks the protocol.
@@ -86,11 +108,13 @@ static size_t control_offset(const struct frame_reader *reader, enum frame_kind 
 int frame_deliver_in_place(struct frame_reader *reader, struct slice frame)
 {
     const size_t offset = control_offset(reader, KIND_WHOLE);
-    size_t size;
-    int status = locate_control(reader, frame, offset, &size);
+    const bool expected = is_expected(reader, slice_of(frame.data + offset, frame.size - offset));
+    size_t size = reader->expected_size;
+    int status = expected ? 0 : locate_control(reader, frame, offset, &size);
     if (status < 0)
         return status;
     struct frame_message message = {
+        .expected = expected,
         .control = slice_of(frame.data + offset, size),
         .payload = slice_of(frame.data + offset + size, frame.size - offset - size),
     };

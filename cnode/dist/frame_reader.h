@@ -19,6 +19,7 @@ enum {
     TYPE_NEXT = 70,
     SEQUENCE_BUCKETS = 64,
     OFFENDING_BYTES = 32,
+    EXPECTED_BYTES = 256,
     /* Reading a shorter rest than this straight into place is not worth a read(2) of its own. */
     AREA_BYTES = FRAME_LARGE_BYTES,
     GO_ON = 2, /* beside 0 and 1 of frame_reader_feed */
@@ -54,6 +55,10 @@ struct frame_reader {
     /* Bytes fed behind a message whose check ran out of budget. */
     uint8_t *backlog;
     size_t backlog_begin, backlog_size;
+
+    /* frame_reader_expect; size 0: nothing. */
+    size_t expected_size, free_at, free_end;
+    uint8_t expected[EXPECTED_BYTES];
 
     uint32_t sequence_count;
     struct sequence *bucket[SEQUENCE_BUCKETS];

@@ -35,6 +35,7 @@ struct frame_message {
                                       BRAIN_ETERM also: 131 and nothing behind it, no 131, two
                                       terms. The payload's beginning may still be read to find whom
                                       to refuse; of a fragmented one 16 KiB are left. */
+    bool expected;                 /* control is as frame_reader_expect said */
 };
 
 struct frame_events {
@@ -76,6 +77,13 @@ bool frame_reader_area(struct frame_reader *reader, uint8_t **area, size_t *size
  * control term), BRAIN_ETOOBIG (a limit; checked before memory is allocated), BRAIN_ENOMEM, or what
  * on_message returned: the connection must then be closed. */
 int frame_reader_feed(struct frame_reader *reader, struct slice bytes);
+
+/* The control tuples that follow are likely to have the bytes of this one, which was handed on and
+ * understood, but for `free_size` bytes at `free_at`, any bytes at all: the number of a sender's
+ * pid. Where that is so, message->expected says it, and the tuple was neither checked again nor
+ * needs to be read again. Copied; a tuple longer than 256 bytes is not expected. */
+void frame_reader_expect(
+    struct frame_reader *reader, struct slice control, size_t free_at, size_t free_size);
 
 /* More precise sentence of the last error, and its first bytes for the log. */
 const char *frame_reader_error(const struct frame_reader *reader, struct slice *offending);

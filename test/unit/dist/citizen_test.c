@@ -251,6 +251,43 @@ START_TEST(messages_for_the_registered_process_go_up)
 }
 END_TEST
 
+/* A control tuple like the one before it is not read again: what differs must be seen all the same.
+ */
+START_TEST(messages_addressed_alike)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    expect_message(&fixture, "{6 P '' brain}", "{p a}", "P");
+    expect_message(&fixture, "{6 P '' brain}", "{p b}", "P");
+    expect_message(&fixture, "{6 Q '' brain}", "{p c}", "Q"); /* another process */
+    expect_message(&fixture, "{6 F '' brain}", "{p d}", "F"); /* of another node */
+    expect_message(&fixture, "{6 Q '' brain}", "{p e}", "Q");
+    expect_message(&fixture, "{22 Q S}", "{p f}", "Q");
+    expect_message(&fixture, "{22 P S}", "{p g}", "P");
+    expect_message(&fixture, "{2 '' S}", "{p h}", NULL);
+    expect_message(&fixture, "{2 '' S}", "{p i}", NULL);
+    unsigned messages = fixture.messages;
+    ck_assert_int_eq(fixture_message(&fixture, "{2 '' D}", "{p j}"), 0);
+    ck_assert_int_eq(fixture_message(&fixture, "{6 P '' brai}", "{p j}"), 0);
+    ck_assert_int_eq(fixture_message(&fixture, "{6 P '' brainy}", "{p j}"), 0);
+    ck_assert_uint_eq(fixture.messages, messages);
+    ck_assert_uint_eq(fixture.node.metrics.messages_dropped, 3);
+    expect_message(&fixture, "{6 P '' brain}", "{p k}", "P");
+    ck_assert_int_eq(
+        fixture_message(&fixture, "{6 P '' net_kernel}", CALL("{is_auth tester@localhost}")), 0);
+    fixture_expect(&fixture, "{33 S R}", "{[alias|R] yes}");
+    expect_message(&fixture, "{6 P '' brain}", "{p l}", "P");
+    fixture_expect(&fixture, NULL, NULL);
+    /* Cut in its last byte. */
+    ck_assert_int_eq(
+        fixture_frame(&fixture, "83 44 00 68 04 61 06 58 77 10 74 65 73 74 65 72 40 6c "
+                                "6f 63 61 6c 68 6f 73 74 00 00 00 59 00 00 00 00 6b 00 "
+                                "f7 65 77 00 77 05 62 72 61 69"),
+        BRAIN_EPROTO);
+    fixture_close(&fixture);
+}
+END_TEST
+
 /* A large value arrives in fragments: checked, with marks, in a block that may be kept. */
 START_TEST(fragments_become_one_message)
 {
@@ -492,6 +529,7 @@ int main(void)
     tcase_add_loop_test(answers, every_row_is_answered, 0, (int)(sizeof(rows) / sizeof(rows[0])));
     tcase_add_test(answers, simple_peers_hear_plain_forms);
     tcase_add_test(answers, messages_for_the_registered_process_go_up);
+    tcase_add_test(answers, messages_addressed_alike);
     tcase_add_test(answers, fragments_become_one_message);
     suite_add_tcase(suite, answers);
     TCase *malformed = tcase_create("malformed");
