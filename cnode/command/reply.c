@@ -43,32 +43,52 @@ bool reply_is_sent(enum reply_form form, enum reply_kind kind)
     return false;
 }
 
+static const uint8_t pair[] = {ETF_SMALL_TUPLE, 2};
+static const uint8_t ok[] = {ETF_SMALL_ATOM_UTF8, 2, 'o', 'k'};
+static const uint8_t ko[] = {ETF_SMALL_ATOM_UTF8, 2, 'k', 'o'};
+static const uint8_t ok_value[] = {ETF_SMALL_TUPLE, 2, ETF_SMALL_ATOM_UTF8, 2, 'o', 'k'};
+
+size_t reply_parts(
+    const struct reply_to *reply, enum reply_kind kind, struct slice parts[REPLY_PARTS])
+{
+    size_t count = 0;
+    assert(reply_is_sent(reply->form, kind));
+    if (reply->form != REPLY_UNTAGGED) {
+        parts[count++] = slice_of(pair, sizeof pair);
+        parts[count++] = reply->tag;
+    }
+    switch (kind) {
+    case REPLY_KIND_OK:
+        parts[count++] = slice_of(ok, sizeof ok);
+        return count;
+    case REPLY_KIND_VALUE:
+        parts[count++] = slice_of(ok_value, sizeof ok_value);
+        return count;
+    case REPLY_KIND_KO:
+        parts[count++] = slice_of(ko, sizeof ko);
+        return count;
+    case REPLY_KIND_ERROR:
+    case REPLY_KIND_TERM:
+        break;
+    }
+    return 0;
+}
+
 void reply_write(struct buffer *out, const struct reply_to *reply, enum reply_kind kind, int error)
 {
-    /* {ok, ...: the answer to nearly every request is written in one piece. */
-    static const uint8_t ok_value[] = {ETF_SMALL_TUPLE, 2, ETF_SMALL_ATOM_UTF8, 2, 'o', 'k'};
-
-    assert(reply_is_sent(reply->form, kind));
+    struct slice parts[REPLY_PARTS];
+    size_t count = reply_parts(reply, kind, parts);
+    for (size_t i = 0; i < count; i++)
+        buffer_append_slice(out, parts[i]);
+    if (count > 0)
+        return;
     if (reply->form != REPLY_UNTAGGED) {
         etf_write_tuple(out, 2);
         buffer_append_slice(out, reply->tag);
     }
-    switch (kind) {
-    case REPLY_KIND_OK:
-        etf_write_atom(out, "ok");
-        break;
-    case REPLY_KIND_VALUE:
-        buffer_append(out, ok_value, sizeof(ok_value));
-        break;
-    case REPLY_KIND_KO:
-        etf_write_atom(out, "ko");
-        break;
-    case REPLY_KIND_ERROR:
+    if (kind == REPLY_KIND_ERROR) {
         etf_write_tuple(out, 2);
         etf_write_atom(out, "error");
         etf_write_atom(out, error_atom(error));
-        break;
-    case REPLY_KIND_TERM:
-        break;
     }
 }

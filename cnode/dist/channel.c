@@ -20,6 +20,8 @@ enum {
     TICK_ANSWER_PAUSE_MS = 500,
     ERROR_NAME_LIMIT = 64,
     ERROR_HEX_LIMIT = 32,
+    /* Longer values are the outbox's to hold by reference. */
+    CHANNEL_COPY_BYTES = 1024,
 };
 
 void channel_metrics_register(
@@ -148,6 +150,8 @@ struct channel *channel_create(struct channel_node *node, enum handshake_role ro
     channel->now_ms = channel->received_ms = channel->sent_ms = now_ms;
     buffer_init(&channel->greeting);
     buffer_init(&channel->self);
+    buffer_init(&channel->head_to_pid);
+    buffer_init(&channel->head_to_alias);
     monitor_table_init(&channel->monitors, node->monitors,
         XXH3_64bits_withSeed(node->cookie.data, node->cookie.size, challenge));
     if (start_handshake(channel, role, peer, challenge) != 0) {
@@ -170,6 +174,8 @@ void channel_destroy(struct channel *channel)
     heap_release(channel->peer);
     buffer_release(&channel->greeting);
     buffer_release(&channel->self);
+    buffer_release(&channel->head_to_pid);
+    buffer_release(&channel->head_to_alias);
     heap_release(channel);
 }
 
@@ -221,6 +227,15 @@ static int come_up(struct channel *channel)
     channel->peer = peer;
     channel->peer_size = handshake->peer_name_size;
     channel->flags = handshake->flags;
+
+    const struct slice self = buffer_slice(&channel->self), open_end = slice_of(NULL, 0);
+    control_write_alias_send(&channel->head_to_alias, self, open_end);
+    if (channel_has(channel, DFLAG_SEND_SENDER))
+        control_write_send_sender(&channel->head_to_pid, self, open_end);
+    else
+        control_write_send(&channel->head_to_pid, open_end);
+    if (channel->head_to_alias.failed || channel->head_to_pid.failed)
+        return fail_memory(channel);
 
     bool header = channel_has(channel, DFLAG_FRAGMENTS);
     channel->reader = frame_reader_create(header, &node->receive,
@@ -317,14 +332,18 @@ static uint64_t hash_of_receiver(struct slice to)
     return hash != 0 ? hash : 1; /* 0 means that no order is asked for */
 }
 
-/* Commits what outbox_begin began; a full queue ends the channel. */
-static int commit(struct channel *channel, uint64_t receiver, const struct value *tail)
+/* What the outbox said; a full queue ends the channel. */
+static int committed(struct channel *channel, int status)
 {
-    int status = outbox_commit(channel->outbox, receiver, tail);
     if (status == BRAIN_ETOOBIG)
         return channel_fail(channel, status, &channel->node->metrics.slow_readers,
             "the peer does not read: its output queue passed the limit", slice_of(NULL, 0));
     return status;
+}
+
+static int commit(struct channel *channel, uint64_t receiver, const struct value *tail)
+{
+    return committed(channel, outbox_commit(channel->outbox, receiver, tail));
 }
 
 struct buffer *channel_send_begin(struct channel *channel, struct slice to, struct slice alias)
@@ -334,13 +353,10 @@ struct buffer *channel_send_begin(struct channel *channel, struct slice to, stru
     struct buffer *out = outbox_begin(channel->outbox);
     if (out == NULL)
         return NULL;
-    struct slice self = buffer_slice(&channel->self);
-    if (alias.size != 0 && channel_has(channel, DFLAG_ALIAS))
-        control_write_alias_send(out, self, alias);
-    else if (channel_has(channel, DFLAG_SEND_SENDER))
-        control_write_send_sender(out, self, to);
-    else
-        control_write_send(out, to);
+    const bool by_alias = alias.size != 0 && channel_has(channel, DFLAG_ALIAS);
+    buffer_append_slice(
+        out, buffer_slice(by_alias ? &channel->head_to_alias : &channel->head_to_pid));
+    buffer_append_slice(out, by_alias ? alias : to);
     outbox_payload(channel->outbox);
     channel->receiver = hash_of_receiver(to);
     return out;
@@ -352,6 +368,45 @@ int channel_send_commit(struct channel *channel, const struct value *tail)
     if (status == 0)
         channel->node->metrics.messages_sent++;
     return status;
+}
+
+static int send_large(struct channel *channel, struct slice to, struct slice alias,
+    const struct slice *parts, size_t count, const struct value *tail)
+{
+    struct buffer *out = channel_send_begin(channel, to, alias);
+    if (out == NULL)
+        return BRAIN_ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        buffer_append_slice(out, parts[i]);
+    return channel_send_commit(channel, tail);
+}
+
+int channel_send(struct channel *channel, struct slice to, struct slice alias,
+    const struct slice *parts, size_t count, const struct value *tail)
+{
+    assert(count <= CHANNEL_PARTS);
+    if (!channel_is_up(channel))
+        return 0;
+    if (tail != NULL && tail->size > CHANNEL_COPY_BYTES)
+        return send_large(channel, to, alias, parts, count, tail);
+
+    const bool by_alias = alias.size != 0 && channel_has(channel, DFLAG_ALIAS);
+    const struct slice control[] = {
+        buffer_slice(by_alias ? &channel->head_to_alias : &channel->head_to_pid),
+        by_alias ? alias : to,
+    };
+    struct slice payload[CHANNEL_PARTS + 1];
+    size_t payloads = 0;
+    for (; payloads < count; payloads++)
+        payload[payloads] = parts[payloads];
+    if (tail != NULL)
+        payload[payloads++] = value_slice(*tail);
+    int status = outbox_small(channel->outbox, control, 2, payload, payloads);
+    if (status == OUTBOX_NOT_SMALL)
+        return send_large(channel, to, alias, parts, count, tail);
+    if (status == 0)
+        channel->node->metrics.messages_sent++;
+    return committed(channel, status);
 }
 
 void channel_send_abort(struct channel *channel)

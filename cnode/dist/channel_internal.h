@@ -17,7 +17,9 @@ struct channel {
     struct frame_reader *reader; /* both NULL before the handshake is done */
     struct outbox *outbox;
     struct buffer self; /* our pid term */
-    uint8_t *peer;      /* name */
+    /* Control tuples of messages to a pid and to an alias, without that: written once. */
+    struct buffer head_to_pid, head_to_alias;
+    uint8_t *peer; /* name */
     size_t peer_size;
     uint64_t flags; /* negotiated */
     struct monitor_table monitors;

@@ -209,11 +209,23 @@ struct channel *node_channel(struct node *node, connection_id id)
     return connection != NULL ? connection->channel : NULL;
 }
 
+/* Is `pid` one of the node `name`, written in the form that all of today's peers use? */
+static bool is_pid_of(struct slice pid, struct slice name)
+{
+    enum { BEGIN = 3, NUMBERS = 12 }; /* tag, atom's tag and length; id, serial, creation */
+    return name.size <= 255 && pid.size == BEGIN + name.size + NUMBERS &&
+           pid.data[0] == ETF_NEW_PID && pid.data[1] == ETF_SMALL_ATOM_UTF8 &&
+           pid.data[2] == name.size && memcmp(pid.data + BEGIN, name.data, name.size) == 0;
+}
+
 struct channel *node_route(struct node *node, connection_id asked_on, struct slice pid)
 {
+    struct connection *connection = connection_table_find(&node->connections, asked_on);
+    /* Nearly always the asker's own. */
+    if (connection != NULL && connection->up && is_pid_of(pid, channel_peer(connection->channel)))
+        return connection->channel;
     struct etf_pid parts;
     if (etf_pid_parts(pid, &parts) == 0) {
-        struct connection *connection = connection_table_find(&node->connections, asked_on);
         if (connection == NULL || !connection->up ||
             !slice_equal(channel_peer(connection->channel), parts.node))
             connection = connection_table_by_name(&node->connections, parts.node);

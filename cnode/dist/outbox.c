@@ -25,7 +25,13 @@ enum {
      * next by more than the socket's own buffer does. */
     SCHEDULE_BYTES = 262144,
     LANE_BUCKETS = 64,
+    /* Of control and payload: an answer with a value that would be copied anyway. */
+    OUTBOX_SMALL_BYTES = 4096,
 };
+
+/* How frames begin, their length to be filled in. */
+static const uint8_t frame_header[HEADER_PREFIX] = {0, 0, 0, 0, 131, 68, 0};
+static const uint8_t pass_through[] = {0, 0, 0, 0, 'p', 131};
 
 /* A message in a lane. Its content is `head`, then `tail`. */
 struct lane_message {
@@ -280,10 +286,8 @@ struct buffer *outbox_begin(struct outbox *outbox)
         return outbox->writing;
     }
     outbox->begin = outbox->writing->size;
-    static const uint8_t header[HEADER_PREFIX] = {0, 0, 0, 0, 131, 68, 0};
-    static const uint8_t pass_through[] = {0, 0, 0, 0, 'p', 131};
     if (outbox->header)
-        buffer_append(outbox->writing, header, sizeof header);
+        buffer_append(outbox->writing, frame_header, sizeof frame_header);
     else
         buffer_append(outbox->writing, pass_through, sizeof pass_through);
     return outbox->writing;
@@ -412,6 +416,55 @@ int outbox_commit(struct outbox *outbox, uint64_t receiver, const struct value *
         outbox_abort(outbox);
     value_drop(&tail);
     return status;
+}
+
+static uint64_t size_of(const struct slice *parts, size_t count)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += parts[i].size;
+    return size;
+}
+
+static uint8_t *put_parts(uint8_t *at, const struct slice *parts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].size > 0)
+            memcpy(at, parts[i].data, parts[i].size);
+        at += parts[i].size;
+    }
+    return at;
+}
+
+int outbox_small(struct outbox *outbox, const struct slice *control, size_t controls,
+    const struct slice *payload, size_t payloads)
+{
+    assert(outbox->writing == NULL);
+    const uint64_t payload_size = size_of(payload, payloads);
+    const uint64_t bytes = size_of(control, controls) + payload_size;
+    if (outbox->turn_first != NULL || bytes > OUTBOX_SMALL_BYTES ||
+        payload_size > outbox->limits.fragment_bytes)
+        return OUTBOX_NOT_SMALL;
+    const size_t prefix = outbox->header ? sizeof frame_header : sizeof pass_through;
+    const size_t size = prefix + !outbox->header + (size_t)bytes;
+    if (outbox_queue_reserve(&outbox->queue, 1) < 0)
+        return BRAIN_ENOMEM;
+    struct buffer *out = outbox_queue_room(&outbox->queue, size);
+    if (out == NULL)
+        return BRAIN_ENOMEM;
+    int status = charge(outbox, size);
+    if (status < 0)
+        return status;
+    const size_t begin = out->size;
+    uint8_t *at = buffer_extend(out, size); /* there is room */
+    memcpy(at, outbox->header ? frame_header : pass_through, prefix);
+    store_be32(at, (uint32_t)(size - LENGTH_BYTES));
+    at = put_parts(at + prefix, control, controls);
+    if (!outbox->header)
+        *at++ = 131;
+    put_parts(at, payload, payloads);
+    outbox_queue_push(&outbox->queue, begin);
+    return 0;
 }
 
 int outbox_raw(struct outbox *outbox, struct slice bytes)

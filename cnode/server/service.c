@@ -56,12 +56,18 @@ static void answer(struct service *service, connection_id from, const struct rep
     struct channel *channel = node_route(service->node, from, reply->pid);
     if (channel == NULL)
         return; /* counted there: answers_undeliverable */
-    struct buffer *out = channel_send_begin(channel, reply->pid, reply->alias);
-    if (out == NULL)
-        return;
-    reply_write(out, reply, kind, error);
-    /* A failed commit is the channel's to report: too long a queue closes it. */
-    channel_send_commit(channel, tail);
+    struct slice parts[REPLY_PARTS];
+    size_t count = reply_parts(reply, kind, parts);
+    /* A failed send is the channel's to report: too long a queue closes it. */
+    if (count > 0) {
+        channel_send(channel, reply->pid, reply->alias, parts, count, tail);
+    } else {
+        struct buffer *out = channel_send_begin(channel, reply->pid, reply->alias);
+        if (out == NULL)
+            return;
+        reply_write(out, reply, kind, error);
+        channel_send_commit(channel, tail);
+    }
     node_flush(service->node, channel);
 }
 

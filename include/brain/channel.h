@@ -130,6 +130,13 @@ struct buffer *channel_send_begin(struct channel *channel, struct slice to, stru
 int channel_send_commit(struct channel *channel, const struct value *tail);
 void channel_send_abort(struct channel *channel);
 
+/* The same in one go, for answers that are nearly all pieces to be copied: the payload is `parts`
+ * (at most CHANNEL_PARTS), then `tail` (may be NULL). Results as of channel_send_commit; a channel
+ * that is not up sends nothing, which is no error of the message. */
+enum { CHANNEL_PARTS = 4 };
+int channel_send(struct channel *channel, struct slice to, struct slice alias,
+    const struct slice *parts, size_t count, const struct value *tail);
+
 /* Tells every process that monitors or links to ours that it is gone ('DOWN' shutdown). */
 void channel_say_goodbye(struct channel *channel);
 

@@ -90,6 +90,13 @@ bool reply_is_sent(enum reply_form form, enum reply_kind kind);
  * what reply_is_sent says. `error`: for REPLY_KIND_ERROR. */
 void reply_write(struct buffer *out, const struct reply_to *reply, enum reply_kind kind, int error);
 
+/* The same without a buffer: the pieces of the answer, up to (without) the value, into `parts`.
+ * Returns how many; 0 when this kind is written with reply_write only. They point into `reply`, and
+ * to constants. */
+enum { REPLY_PARTS = 3 };
+size_t reply_parts(
+    const struct reply_to *reply, enum reply_kind kind, struct slice parts[REPLY_PARTS]);
+
 #define COMMAND_METRICS(X)                                                                         \
     X(gets, COUNTER, "get requests")                                                               \
     X(sets, COUNTER, "set requests")                                                               \

@@ -55,6 +55,14 @@ void outbox_payload(struct outbox *outbox);
 int outbox_commit(struct outbox *outbox, uint64_t receiver, const struct value *value);
 void outbox_abort(struct outbox *outbox);
 
+/* A whole small message in one go, when nothing asks for more than that: its control tuple and its
+ * payload, each in pieces. As outbox_begin to outbox_commit; or OUTBOX_NOT_SMALL and nothing
+ * happened, when lanes are open (its receiver's order is to be kept) or it is too long to be one
+ * frame. */
+enum { OUTBOX_NOT_SMALL = 1 };
+int outbox_small(struct outbox *outbox, const struct slice *control, size_t controls,
+    const struct slice *payload, size_t payloads);
+
 /* Queues raw bytes: handshake packets, which all come before the first message. 0, BRAIN_ETOOBIG
  * or BRAIN_ENOMEM. */
 int outbox_raw(struct outbox *outbox, struct slice bytes);

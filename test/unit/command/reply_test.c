@@ -32,6 +32,13 @@ static void expect_written(
     ck_assert_int_eq(buffer_status(&out), 0);
     ck_assert_uint_eq(out.size, size);
     ck_assert_mem_eq(out.data, expected, size);
+    struct slice parts[REPLY_PARTS];
+    size_t count = reply_parts(&reply, kind, parts);
+    ck_assert_int_eq(count > 0, kind != REPLY_KIND_ERROR && kind != REPLY_KIND_TERM);
+    buffer_clear(&out);
+    for (size_t i = 0; i < count; i++)
+        buffer_append_slice(&out, parts[i]);
+    ck_assert(count == 0 || slice_equal(buffer_slice(&out), slice_of(expected, size)));
     buffer_release(&out);
 }
 

@@ -176,15 +176,9 @@ static void echo(struct channel *channel, struct slice payload)
         ck_assert(etf_take_atom(&tag_reader, "alias"));
         ck_assert_int_eq(etf_read_reference(&tag_reader, &alias), 0);
     }
-    struct buffer *out = channel_send_begin(channel, pid, alias);
-    if (out == NULL)
-        return;
-    etf_write_tuple(out, 2);
-    buffer_append_slice(out, tag);
-    etf_write_tuple(out, 2);
-    etf_write_atom(out, "ok");
+    const struct slice parts[] = {slice_of("h\2", 2), tag, slice_of("h\2w\2ok", 6)};
     struct value tail = {NULL, request.data, request.size};
-    channel_send_commit(channel, &tail);
+    channel_send(channel, pid, alias, parts, 3, &tail);
 }
 
 static void on_message(
