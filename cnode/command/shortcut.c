@@ -8,7 +8,8 @@
  * hopes for it gives up, and the general way reads the message from its start. So it holds no rule
  * of its own about errors; test/fuzz/command_fuzz.c compares the two.
  *
- * Measured with 20-byte ids, callgrind: see the commit that brought it. */
+ * Measured, 256 in flight: a plain get costs 0.51 us of CPU instead of 0.58, a get by
+ * gen_server:call 0.53 instead of 0.77. */
 #include "shortcut.h"
 
 #include <string.h>

@@ -56,6 +56,7 @@ int channel_fail(struct channel *channel, int error, uint64_t *counter, const ch
     struct slice offending)
 {
     assert(error < 0);
+    channel_settle(channel); /* while it can still be answered */
     if (channel->error != 0)
         return channel->error;
     char name[ERROR_NAME_LIMIT + 4];
@@ -296,6 +297,7 @@ int channel_feed(struct channel *channel, struct slice bytes, uint64_t now_ms)
         bytes = slice_of(bytes.data + consumed, bytes.size - consumed);
     }
     int status = frame_reader_feed(channel->reader, bytes);
+    channel_settle(channel);
     if (channel->error != 0)
         return channel->error;
     return status < 0 ? fail_frames(channel, status) : status;
@@ -416,6 +418,7 @@ void channel_send_abort(struct channel *channel)
 
 struct buffer *channel_signal_begin(struct channel *channel)
 {
+    channel_settle(channel);
     if (!channel_is_up(channel))
         return NULL;
     struct buffer *out = outbox_begin(channel->outbox);

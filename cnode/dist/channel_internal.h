@@ -27,6 +27,7 @@ struct channel {
     uint64_t now_ms;               /* of the last feed or clock */
     uint64_t received_ms, sent_ms; /* when bytes last came and left */
     uint64_t receiver;             /* of the message that is being written */
+    bool unsettled;                /* on_settle is due */
     /* What a message with an expected control tuple is (frame_reader_expect): whom it is for, and
      * where in the tuple its sender's pid stands. */
     enum monitor_target expected_target;
@@ -39,6 +40,16 @@ struct channel {
  * returns the error that stands. */
 int channel_fail(struct channel *channel, int error, uint64_t *counter, const char *sentence,
     struct slice offending);
+
+/* What was put off is done now, if there is any. */
+static inline void channel_settle(struct channel *channel)
+{
+    if (!channel->unsettled)
+        return;
+    channel->unsettled = false;
+    if (channel->events.on_settle != NULL)
+        channel->events.on_settle(channel->events.context, channel);
+}
 
 static inline bool channel_has(const struct channel *channel, uint64_t flag)
 {

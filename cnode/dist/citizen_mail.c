@@ -96,6 +96,7 @@ static int commit(struct channel *channel)
 
 static struct buffer *begin_plain(struct channel *channel, struct slice to, struct slice alias)
 {
+    channel_settle(channel);
     struct buffer *out = channel_send_begin(channel, to, alias);
     if (out == NULL)
         channel_fail(channel, BRAIN_ENOMEM, &channel->node->metrics.memory_errors,
@@ -162,8 +163,10 @@ static int deliver(struct mail *mail)
         .marks = message->payload_checked ? message->marks : NULL,
         .payload_error = message->payload_error,
         .from = mail->from,
+        .stays = message->stays,
     };
     metrics_of(mail)->messages_received++;
+    channel->unsettled = channel->unsettled || message->stays;
     channel->events.on_message(channel->events.context, channel, &up);
     return channel->error;
 }

@@ -411,6 +411,14 @@ static void on_message(
     node->events.on_message(node->events.context, connection->id, channel, message);
 }
 
+static void on_settle(void *context, struct channel *channel)
+{
+    struct connection *connection = context;
+    struct node *node = connection->node;
+    if (node->events.on_settle != NULL)
+        node->events.on_settle(node->events.context, connection->id, channel);
+}
+
 struct connection *connection_open(struct node *node, int fd, enum handshake_role role,
     struct slice peer, const struct sockaddr_storage *address, struct dial *dial)
 {
@@ -420,9 +428,12 @@ struct connection *connection_open(struct node *node, int fd, enum handshake_rol
     connection->node = node;
     connection->fd = fd;
     node_address_text(address, connection->address);
-    connection->channel = channel_create(&node->options.channel, role, peer, node_random(node),
-        uv_now(node->loop),
-        (struct channel_events){.context = connection, .on_up = on_up, .on_message = on_message});
+    connection->channel =
+        channel_create(&node->options.channel, role, peer, node_random(node), uv_now(node->loop),
+            (struct channel_events){.context = connection,
+                .on_up = on_up,
+                .on_message = on_message,
+                .on_settle = on_settle});
     if (connection->channel == NULL)
         goto no_channel;
     if (connection_table_add(&node->connections, connection) != 0)

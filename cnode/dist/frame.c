@@ -103,7 +103,7 @@ static int fill_frame(struct frame_reader *reader, struct slice *input)
         if (!whole)
             return 0;
         reader->state = AT_HEAD;
-        status = frame_deliver_in_place(reader, slice_of(frame->block->bytes, length));
+        status = frame_deliver_in_place(reader, slice_of(frame->block->bytes, length), false);
         frame_assembly_close(frame, &reader->account);
         return status;
     }
@@ -196,7 +196,7 @@ static int read_in_place(struct frame_reader *reader, struct slice *input)
         if (kind == KIND_WHOLE && length <= FRAME_LARGE_BYTES && length <= body.size) {
             const struct slice frame = slice_of(body.data, (size_t)length);
             input->data = frame.data + frame.size, input->size = body.size - frame.size;
-            status = frame_deliver_in_place(reader, frame);
+            status = frame_deliver_in_place(reader, frame, !reader->from_backlog);
             if (status < 0)
                 return status;
             continue;
@@ -307,6 +307,7 @@ int frame_reader_feed(struct frame_reader *reader, struct slice bytes)
     if (from_backlog)
         input = slice_of(
             reader->backlog + reader->backlog_begin, reader->backlog_size - reader->backlog_begin);
+    reader->from_backlog = from_backlog;
     reader->scan_left = reader->limits.scan_budget;
 
     int status = run(reader, &input);

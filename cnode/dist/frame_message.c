@@ -105,7 +105,7 @@ static size_t control_offset(const struct frame_reader *reader, enum frame_kind 
     return reader->header ? 3 : 2;
 }
 
-int frame_deliver_in_place(struct frame_reader *reader, struct slice frame)
+int frame_deliver_in_place(struct frame_reader *reader, struct slice frame, bool stays)
 {
     const size_t offset = control_offset(reader, KIND_WHOLE);
     const bool expected = is_expected(reader, slice_of(frame.data + offset, frame.size - offset));
@@ -115,6 +115,7 @@ int frame_deliver_in_place(struct frame_reader *reader, struct slice frame)
         return status;
     struct frame_message message = {
         .expected = expected,
+        .stays = stays,
         .control = slice_of(frame.data + offset, size),
         .payload = slice_of(frame.data + offset + size, frame.size - offset - size),
     };

@@ -42,6 +42,7 @@ struct frame_reader {
     struct frame_events events;
     struct frame_account account;
     uint64_t scan_left; /* elements that this call may still look at */
+    bool from_backlog;  /* this call's bytes are the backlog's, gone when it returns */
 
     enum { AT_HEAD, IN_FRAME, IN_FRAGMENT } state;
     size_t held_size;
@@ -77,7 +78,7 @@ int frame_refuse_memory(struct frame_reader *reader, int error, struct slice off
 
 /* A whole message in the read buffer or in the block of a small frame. Like every function here:
  * GO_ON, 1 when the scan budget is used up, 0 when more input is needed, or an error. */
-int frame_deliver_in_place(struct frame_reader *reader, struct slice frame);
+int frame_deliver_in_place(struct frame_reader *reader, struct slice frame, bool stays);
 /* The frame in reader->frame has grown, to all of its size when `whole`, and is large: locates its
  * control, checks its payload, and delivers it when it can. */
 int frame_advance_large(struct frame_reader *reader, bool whole);

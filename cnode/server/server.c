@@ -185,6 +185,13 @@ static void on_message(void *context, connection_id from, struct channel *channe
     service_message(&server->service, from, channel, message);
 }
 
+static void on_settle(void *context, connection_id from, struct channel *channel)
+{
+    struct server *server = context;
+    (void)channel;
+    service_settle(&server->service, from);
+}
+
 static void on_answer(
     void *context, struct store_waiter *waiter, int status, const struct value *value)
 {
@@ -309,6 +316,7 @@ static int open_node(struct server *server, const char *cookie, const char **why
         .on_ready = on_ready,
         .on_failed = on_failed,
         .on_message = on_message,
+        .on_settle = on_settle,
         .start_epmd = config->epmd_start ? on_start_epmd : NULL,
     };
     return node_open(&server->node, &server->loop, &options, events, why);

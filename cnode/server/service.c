@@ -342,24 +342,15 @@ static void count_refusal(struct service *service, int error)
     }
 }
 
-void service_message(struct service *service, connection_id from, struct channel *channel,
-    const struct channel_message *message)
+static void execute(
+    struct service *service, connection_id from, const struct command *command, struct block *block)
 {
-    (void)channel;
-    struct command *command = &service->command;
-    int error = command_parse(
-        command, message->payload, message->marks, service->limits, message->payload_error);
-    if (error != 0) {
-        count_refusal(service, error);
-        answer_error(service, from, &command->reply, error);
-        return;
-    }
     switch (command->operation) {
     case COMMAND_GET:
         do_get(service, from, command);
         break;
     case COMMAND_SET:
-        do_set(service, from, command, message->block);
+        do_set(service, from, command, block);
         break;
     case COMMAND_DELETE:
         do_delete(service, from, command);
@@ -378,4 +369,40 @@ void service_message(struct service *service, connection_id from, struct channel
         service->on_shutdown(service->context);
         break;
     }
+}
+
+void service_settle(struct service *service, connection_id from)
+{
+    const unsigned count = service->batched;
+    service->batched = 0;
+    for (unsigned i = 0; i < count; i++)
+        store_prefetch_item(service->store, service->batch[i].hash);
+    for (unsigned i = 0; i < count; i++)
+        execute(service, from, &service->batch[i].command, NULL);
+}
+
+void service_message(struct service *service, connection_id from, struct channel *channel,
+    const struct channel_message *message)
+{
+    (void)channel;
+    struct service_request *request = &service->batch[service->batched];
+    struct command *command = &request->command;
+    int error = command_parse(
+        command, message->payload, message->marks, service->limits, message->payload_error);
+    bool read_or_write =
+        error == 0 && (command->operation == COMMAND_GET || command->operation == COMMAND_SET);
+    if (read_or_write && message->stays) {
+        request->hash = store_hash(service->store, command->id);
+        store_prefetch_slot(service->store, request->hash);
+        if (++service->batched == SERVICE_BATCH)
+            service_settle(service, from);
+        return;
+    }
+    service_settle(service, from); /* leaves this request alone: it is behind them */
+    if (error != 0) {
+        count_refusal(service, error);
+        answer_error(service, from, &command->reply, error);
+        return;
+    }
+    execute(service, from, command, message->block);
 }

@@ -7,6 +7,10 @@
 #include "brain/node.h"
 #include "brain/object.h"
 
+/* Misses of the cache overlap from a few on; more than the first-level cache holds would push each
+ * other out. */
+enum { SERVICE_BATCH = 32 };
+
 struct service {
     struct node *node; /* NULL when it is closed: answers have nowhere to go */
     struct store *store;
@@ -19,7 +23,13 @@ struct service {
     bool closing;               /* reads are refused too: everything is persisted */
     uint64_t refusal_logged_ms; /* 0: never */
     struct command_metrics metrics;
-    struct command command; /* the one being executed: too large for the stack of a hot path */
+    /* Requests that came with one read and are put off, so that their objects come into the
+     * processor's cache together; all of one connection. */
+    struct service_request {
+        struct command command;
+        uint64_t hash; /* of its id */
+    } batch[SERVICE_BATCH];
+    unsigned batched;
     struct request_waiter *spare; /* ready for the next request that waits */
     void *context;
     /* Appends the map that answers `info`. */
@@ -35,6 +45,8 @@ void service_metrics_register(struct metrics_registry *registry, const struct se
 /* As node_events.on_message. */
 void service_message(struct service *service, connection_id from, struct channel *channel,
     const struct channel_message *message);
+/* As node_events.on_settle. */
+void service_settle(struct service *service, connection_id from);
 /* As store_events.answer. */
 void service_answer(
     struct service *service, struct store_waiter *waiter, int status, const struct value *value);

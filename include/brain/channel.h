@@ -68,7 +68,8 @@ enum { CHANNEL_PID_ID = 1, CHANNEL_PID_SERIAL = 1 };
 
 struct channel; /* opaque: cnode/dist/channel.c */
 
-/* A message for the registered process. Valid only during the call. */
+/* A message for the registered process. The struct is valid only during the call, and so is what it
+ * points at, unless it `stays`. */
 struct channel_message {
     struct slice payload;          /* one term, without version byte */
     struct block *block;           /* holds payload; NULL: copy what you keep */
@@ -76,15 +77,24 @@ struct channel_message {
     int payload_error;             /* 0, or why the payload as a whole is not acceptable; its
                                       beginning may still be read to find whom to refuse */
     struct slice from;             /* sender's pid term; empty: not known */
+    bool stays;                    /* payload and from lie still until on_settle: the message may be
+                                      put off until then */
 };
 
 /* Called during channel_feed. They may send on the channel, but must not destroy it or feed it.
- * on_up may be NULL. */
+ * on_up and on_settle may be NULL.
+ *
+ * on_settle: whatever was put off is to be done now. It comes after one or more messages with
+ * `stays`: before the channel sends anything of its own, so that the order of answers is that of
+ * the messages; before an error ends it; and at the end of channel_feed. Putting off lets messages
+ * that came with one read be looked at together, and costs no time: nothing is sent before the end
+ * of channel_feed anyway. */
 struct channel_events {
     void *context;
     void (*on_up)(void *context, struct channel *channel);
     void (*on_message)(
         void *context, struct channel *channel, const struct channel_message *message);
+    void (*on_settle)(void *context, struct channel *channel);
 };
 
 /* role HANDSHAKE_INITIATOR: `peer` is the dialled node. `challenge`: 32 fresh random bits. NULL: no

@@ -36,6 +36,7 @@ struct frame_message {
                                       terms. The payload's beginning may still be read to find whom
                                       to refuse; of a fragmented one 16 KiB are left. */
     bool expected;                 /* control is as frame_reader_expect said */
+    bool stays; /* control and payload lie still until frame_reader_feed returns */
 };
 
 struct frame_events {

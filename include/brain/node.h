@@ -52,6 +52,8 @@ struct node_events {
     void (*on_failed)(void *context, const char *sentence); /* cannot start */
     void (*on_message)(void *context, connection_id from, struct channel *channel,
         const struct channel_message *message);
+    /* As channel_events.on_settle; may be NULL. */
+    void (*on_settle)(void *context, connection_id from, struct channel *channel);
     void (*start_epmd)(void *context);
 };
 

@@ -181,6 +181,14 @@ static void echo(struct channel *channel, struct slice payload)
     channel_send(channel, pid, alias, parts, 3, &tail);
 }
 
+static void on_settle(void *context, struct channel *channel)
+{
+    struct fixture *fixture = context;
+    for (unsigned i = 0; i < fixture->put_offs; i++)
+        echo(channel, fixture->put_off[i]);
+    fixture->put_offs = 0;
+}
+
 static void on_message(
     void *context, struct channel *channel, const struct channel_message *message)
 {
@@ -193,6 +201,13 @@ static void on_message(
     buffer_append_slice(&fixture->payload, message->payload);
     buffer_clear(&fixture->from);
     buffer_append_slice(&fixture->from, message->from);
+    if (fixture->puts_off && message->stays) {
+        ck_assert_uint_lt(fixture->put_offs, 16);
+        fixture->put_off[fixture->put_offs++] = message->payload;
+        fixture->put_offs_ever++;
+        return;
+    }
+    on_settle(fixture, channel);
     if (fixture->echo)
         echo(channel, message->payload);
 }
@@ -229,7 +244,7 @@ bool fixture_open(struct fixture *fixture, uint64_t flags, uint32_t creation)
     buffer_init(&fixture->out);
     buffer_init(&fixture->payload);
     buffer_init(&fixture->from);
-    struct channel_events events = {fixture, on_up, on_message};
+    struct channel_events events = {fixture, on_up, on_message, on_settle};
     fixture->channel = channel_create(
         &fixture->node, HANDSHAKE_ACCEPTOR, slice_of(NULL, 0), 0x55828aad, fixture->now_ms, events);
     return fixture->channel != NULL;

@@ -15,8 +15,11 @@ struct fixture {
     int status;        /* of the last feed or clock */
     struct buffer out; /* what the channel sent and the test has not looked at */
     uint32_t random;
-    bool header; /* frames have distribution headers */
-    bool echo;   /* answer calls with {ok, Request}, except the request noreply */
+    bool header;   /* frames have distribution headers */
+    bool echo;     /* answer calls with {ok, Request}, except the request noreply */
+    bool puts_off; /* but only when on_settle comes, where that may be */
+    struct slice put_off[16];
+    unsigned put_offs, put_offs_ever;
     /* seen by on_up and on_message: */
     unsigned ups, messages;
     struct buffer payload, from; /* of the last message */

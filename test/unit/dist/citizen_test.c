@@ -288,6 +288,66 @@ START_TEST(messages_addressed_alike)
 }
 END_TEST
 
+/* What came out of a channel that was fed `bytes` in pieces of `size`, each gone after its feed. */
+static void answers_to(struct slice bytes, size_t size, struct buffer *out, unsigned *put_offs)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    fixture.echo = fixture.puts_off = true;
+    for (size_t at = 0; at < bytes.size && fixture.status == 0; at += size) {
+        size_t part = bytes.size - at < size ? bytes.size - at : size;
+        uint8_t *piece = malloc(part);
+        memcpy(piece, bytes.data + at, part);
+        fixture.status = channel_feed(fixture.channel, slice_of(piece, part), fixture.now_ms);
+        free(piece);
+        ck_assert_uint_eq(fixture.put_offs, 0);
+    }
+    ck_assert_int_eq(fixture.status, BRAIN_EPROTO);
+    fixture_drain(&fixture);
+    buffer_append_slice(out, buffer_slice(&fixture.out));
+    *put_offs = fixture.put_offs_ever;
+    fixture_close(&fixture);
+}
+
+/* Requests may be put off until their read is through; nobody can tell by the answers. */
+START_TEST(messages_put_off_are_answered_in_order)
+{
+    static const char *const frames[][2] = {
+        {"{6 P '' brain}", CALL("a")}, {"{6 Q '' brain}", CALL("b")},
+        {"{6 P '' net_kernel}", CALL("{is_auth tester@localhost}")}, {"{6 P '' brain}", CALL("c")},
+        {"{19 P brain R}", NULL}, {"{6 P '' brain}", CALL("d")},
+        {"{6 P '' brain}", "{system {P T} get_state}"}, {"{6 Q '' brain}", CALL("e")},
+        {"{35 7 P S}", NULL}, {"{6 Q '' brain}", CALL("f")},
+        {"{0 P S}", NULL}, /* the channel ends; what came before is answered */
+    };
+    struct fixture form;
+    struct buffer bytes, one_by_one, at_once;
+    unsigned put_offs;
+    connect_full(&form);
+    buffer_init(&bytes);
+    buffer_init(&one_by_one);
+    buffer_init(&at_once);
+    for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++)
+        fixture_frame_append(&form, &bytes, frames[i][0], frames[i][1]);
+    fixture_close(&form);
+
+    answers_to(buffer_slice(&bytes), 1, &one_by_one, &put_offs);
+    ck_assert_uint_eq(put_offs, 0);
+    for (size_t size = 2; size <= bytes.size; size += size < 300 ? 1 : 17) {
+        buffer_clear(&at_once);
+        answers_to(buffer_slice(&bytes), size, &at_once, &put_offs);
+        ck_assert(slice_equal(buffer_slice(&one_by_one), buffer_slice(&at_once)));
+    }
+    buffer_clear(&at_once);
+    answers_to(buffer_slice(&bytes), bytes.size, &at_once, &put_offs);
+    ck_assert(slice_equal(buffer_slice(&one_by_one), buffer_slice(&at_once)));
+    ck_assert_uint_eq(put_offs, 6);
+    buffer_release(&bytes);
+    buffer_release(&one_by_one);
+    buffer_release(&at_once);
+}
+END_TEST
+
 /* A large value arrives in fragments: checked, with marks, in a block that may be kept. */
 START_TEST(fragments_become_one_message)
 {
@@ -530,6 +590,7 @@ int main(void)
     tcase_add_test(answers, simple_peers_hear_plain_forms);
     tcase_add_test(answers, messages_for_the_registered_process_go_up);
     tcase_add_test(answers, messages_addressed_alike);
+    tcase_add_test(answers, messages_put_off_are_answered_in_order);
     tcase_add_test(answers, fragments_become_one_message);
     suite_add_tcase(suite, answers);
     TCase *malformed = tcase_create("malformed");
