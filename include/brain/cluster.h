@@ -18,11 +18,12 @@
  * The rules R1 to R13 are those of docs/decisions/0011; each is named in the code that keeps it
  * (grep R7 cnode/cluster). What is said between members: docs/protocol-peers.md.
  *
- * Not thread-safe; one struct per node. No function blocks, none recurses. */
+ * Not thread-safe; one struct per node. No function blocks. */
 #ifndef BRAIN_CLUSTER_H
 #define BRAIN_CLUSTER_H
 
 #include "brain/etf.h"
+#include "brain/list.h"
 #include "brain/metrics.h"
 #include "brain/object.h"
 
@@ -84,14 +85,17 @@ struct cluster_request {
     uint8_t ack;        /* enum store_ack; goes with the request to the owner, otherwise unused */
     struct slice id;    /* the caller's memory until answered */
     struct value value; /* CLUSTER_WRITE: with a reference of the caller's, kept until answered */
+    /* Set by cluster_request: waits no longer than this, also while it is being executed. */
+    uint64_t deadline_ms;
     /* A request of another node's that is executed here: nobody here to tell; the core's own. */
     bool foreign;
     /* private */
     uint8_t state;
-    uint64_t number, order, deadline_ms;
+    uint64_t number, order;
     struct cluster_place *place;
-    struct cluster_request *next, *previous; /* of its place, or of the answers that are held */
-    struct cluster_request *newer, *older;   /* of all, by deadline */
+    struct link in_place, by_deadline;
+    struct cluster_request *held; /* answers that are held back */
+    int held_status;
 };
 
 /* ---- what happens outside ---------------------------------------------------------------------
@@ -152,7 +156,7 @@ enum cluster_parted {
 
 /* The objects of this node, in its store. Resident there implies owned (not the reverse: an id that
  * was adopted and is absent need not be there). All may call back into the cluster but for
- * `give_up` and `peek`. The store
+ * `give_up`, `peek`, `in_warehouse` and `next`. The store
  * - stamps each write with (epoch of adopt or raise, seq), seq growing within the epoch;
  * - never writes to the warehouse what is not owned (R8), nor begins or repeats a PUT while
  *   cluster_serves is false (R11), nor shows a strong read a version that `backed_up` has not named
@@ -178,15 +182,19 @@ struct cluster_objects {
     void (*read_stored)(void *context, struct cluster_request *request);
     /* The version and value of an owned dirty object; borrowed. false: clean or not there. */
     bool (*peek)(void *context, struct slice id, struct cluster_copy *copy);
+    /* The version that the warehouse is known to hold of an owned id (all 0: it has none). false:
+     * not known (not loaded, nothing dumped yet). */
+    bool (*in_warehouse)(void *context, struct slice id, struct version *version);
     /* All holders of this view have `version` of the owned id, or the warehouse has. */
     void (*backed_up)(void *context, struct slice id, struct version version);
     enum cluster_parted (*give_up)(
         void *context, struct slice id, enum cluster_parting parting, struct cluster_copy *copy);
-    /* R1: the lease was lost. Give up everything, whatever is under way: requests being executed
-     * are told BRAIN_EUNKNOWN (reads and persists: BRAIN_EUNAVAILABLE, they are done again
-     * elsewhere) by cluster_executed; dirty objects are handed over by cluster_keep_copy; nothing
-     * is told to cluster_object_released. At most about `budget` objects a call; true when there is
-     * nothing left. Writes on their way to the warehouse may still arrive there. */
+    /* R1: the lease was lost. Give up everything, whatever is under way: by cluster_executed,
+     * requests that had no effect are told BRAIN_EUNAVAILABLE (they are done again by whoever owns
+     * the id then), writes that did BRAIN_EUNKNOWN; dirty objects are handed over by
+     * cluster_keep_copy; nothing is told to cluster_object_released. At most about `budget` objects
+     * a call; true when there is nothing left. Writes on their way to the warehouse may still
+     * arrive there. */
     bool (*abandon)(void *context, uint32_t budget);
     /* For draining: an owned object after the one at `*cursor` (0 to start); its id in `id`
      * (ID_LIMIT bytes). false: no more, and the cursor is 0 again. All are seen that stay. */

@@ -1,0 +1,332 @@
+/* R6, the owner's side: every dirty version goes to the holders of its slot, which say what they
+ * hold. In each view everything dirty is offered again, without the value: who lacks it says so.
+ *
+ *   written --> unsettled --(all holders have it)--> settled --(in the warehouse)--> gone
+ *                  ^                                    |
+ *                  +---- stale <----- a new view -------+ */
+#include <assert.h>
+#include <string.h>
+
+#include "inside.h"
+
+static struct dirty *dirty_find(struct cluster *c, struct key key)
+{
+    return (struct dirty *)(void *)keyed_find(&slot_of(c, key)->dirty, key);
+}
+
+static struct dirty *dirty_create(struct cluster *c, struct key key, struct slice id)
+{
+    size_t acks = c->options.backups * sizeof(struct version);
+    struct dirty *dirty = heap_allocate_zeroed(sizeof(*dirty) + acks + id.size);
+    if (!dirty)
+        return NULL;
+    dirty->keyed.key = key;
+    dirty->id_size = (uint16_t)id.size;
+    dirty->id = (uint8_t *)dirty->acknowledged + acks;
+    memcpy(dirty->id, id.data, id.size);
+    list_init(&dirty->timer);
+    list_append(&c->settled, &dirty->timer);
+    keyed_insert(&slot_of(c, key)->dirty, &dirty->keyed);
+    c->dirty++;
+    return dirty;
+}
+
+void dirty_free(struct cluster *c, struct dirty *dirty)
+{
+    list_remove(&dirty->timer);
+    keyed_remove(&slot_of(c, dirty->keyed.key)->dirty, &dirty->keyed);
+    c->dirty--;
+    heap_release(dirty);
+}
+
+void dirty_forget(struct cluster *c, struct key key)
+{
+    struct dirty *dirty = c->dirty > 0 ? dirty_find(c, key) : NULL;
+    if (dirty)
+        dirty_free(c, dirty);
+}
+
+void dirty_mark_listed(struct cluster *c, struct key key, struct slice id)
+{
+    struct dirty *dirty = dirty_find(c, key);
+    if (!dirty)
+        dirty = dirty_create(c, key, id);
+    if (dirty) /* without memory the holders will ask by themselves */
+        dirty->listed = true;
+}
+
+static struct slice dirty_id(const struct dirty *dirty)
+{
+    return slice_of(dirty->id, dirty->id_size);
+}
+
+static bool has_version(const struct dirty *dirty)
+{
+    return dirty->version.view != 0 || dirty->version.counter != 0 || dirty->version.seq != 0;
+}
+
+static uint32_t slot_number(const struct dirty *dirty)
+{
+    return key_slot(dirty->keyed.key);
+}
+
+/* ---- sending ------------------------------------------------------------------------------------
+ */
+
+static void send_version(struct cluster *c, struct dirty *dirty, uint16_t member,
+    enum message_state state, const struct value *value)
+{
+    struct message backup = {
+        .kind = MESSAGE_BACKUP, .id = dirty_id(dirty), .state = state, .version = dirty->version};
+    if (state == STATE_VALUE)
+        backup.value = *value;
+    c->metrics.backups_sent += state != STATE_NONE;
+    send_message(c, member, &backup);
+}
+
+static void start_view(struct cluster *c, struct dirty *dirty)
+{
+    if (dirty->view == c->view->number)
+        return;
+    dirty->view = c->view->number;
+    memset(dirty->acknowledged, 0, c->options.backups * sizeof(struct version));
+}
+
+/* The highest version that all holders of this view have. */
+static struct version common(const struct cluster *c, const struct dirty *dirty)
+{
+    struct version lowest = dirty->version;
+    for (uint16_t i = 0; i < c->view->holders; i++) {
+        if (dirty->view != c->view->number)
+            return (struct version){0, 0, 0};
+        if (version_compare(dirty->acknowledged[i], lowest) < 0)
+            lowest = dirty->acknowledged[i];
+    }
+    return lowest;
+}
+
+static void settle(struct cluster *c, struct dirty *dirty)
+{
+    list_remove(&dirty->timer);
+    list_append(&c->settled, &dirty->timer);
+    dirty->told = true;
+}
+
+/* Have you got it? */
+static void offer(struct cluster *c, struct dirty *dirty)
+{
+    start_view(c, dirty);
+    if (!has_version(dirty)) {
+        settle(c, dirty);
+        return;
+    }
+    if (version_compare(common(c, dirty), dirty->version) >= 0) {
+        bool told = dirty->told;
+        settle(c, dirty);
+        if (!told)
+            c->objects.backed_up(c->objects.context, dirty_id(dirty), dirty->version);
+        return;
+    }
+    list_remove(&dirty->timer);
+    list_append(&c->unsettled, &dirty->timer);
+    dirty->sent_ms = c->now_ms;
+    for (uint16_t i = 0; i < c->view->holders; i++) {
+        if (version_compare(dirty->acknowledged[i], dirty->version) < 0)
+            send_version(c, dirty, view_holder(c->view, slot_number(dirty), i), STATE_NONE, NULL);
+    }
+}
+
+int cluster_object_reserve(struct cluster *c, struct slice id)
+{
+    if (c->options.backups == 0 || !c->view || c->view->holders == 0)
+        return 0;
+    struct key key = id_key(c, id);
+    return dirty_find(c, key) || dirty_create(c, key, id) ? 0 : BRAIN_ENOMEM;
+}
+
+int cluster_object_written(struct cluster *c, struct slice id, struct version version,
+    const struct value *value, uint64_t now_ms)
+{
+    c->now_ms = now_ms;
+    if (c->state != CLUSTER_IN || !c->view)
+        return 0;
+    uint16_t holders = c->view->holders;
+    c->metrics.backups_short += holders < c->options.backups;
+    if (holders == 0 && c->dirty == 0)
+        return 0;
+    struct key key = id_key(c, id);
+    struct dirty *dirty = dirty_find(c, key);
+    if (!dirty && holders == 0)
+        return 0;
+    if (!dirty && !(dirty = dirty_create(c, key, id))) {
+        c->sweeping = true; /* found when there is memory again */
+        return BRAIN_ENOMEM;
+    }
+    start_view(c, dirty);
+    dirty->version = version;
+    dirty->told = holders == 0;
+    list_remove(&dirty->timer);
+    list_append(holders == 0 ? &c->settled : &c->unsettled, &dirty->timer);
+    dirty->sent_ms = now_ms;
+    for (uint16_t i = 0; i < holders; i++)
+        send_version(c, dirty, view_holder(c->view, key_slot(key), i),
+            value ? STATE_VALUE : STATE_DELETED, value);
+    return keeps(c, CLUSTER_R6_WAIT) ? holders : 0;
+}
+
+/* ---- acknowledgements
+ * ---------------------------------------------------------------------------- */
+
+static int rank_of(const struct cluster *c, uint32_t slot, uint16_t member)
+{
+    for (uint16_t i = 0; i < c->view->holders; i++) {
+        if (view_holder(c->view, slot, i) == member)
+            return i;
+    }
+    return -1;
+}
+
+static void send_whole(struct cluster *c, struct dirty *dirty, uint16_t member)
+{
+    struct cluster_copy now;
+    if (!c->objects.peek(c->objects.context, dirty_id(dirty), &now) ||
+        version_compare(now.version, dirty->version) != 0)
+        return; /* another version is on its way here */
+    send_version(c, dirty, member, now.deleted ? STATE_DELETED : STATE_VALUE, &now.value);
+}
+
+void dirty_acknowledged(struct cluster *c, uint16_t member, const struct message *message)
+{
+    struct dirty *dirty = c->dirty > 0 ? dirty_find(c, message->key) : NULL;
+    int rank = rank_of(c, key_slot(message->key), member);
+    if (!dirty || rank < 0 || !has_version(dirty))
+        return;
+    start_view(c, dirty);
+    struct version held = message->second_version;
+    if (version_compare(held, dirty->version) > 0) {
+        /* The holder keeps what it has, of an epoch above ours: etcd was made anew (R4). */
+        if (cluster_epoch_compare(version_epoch(held), version_epoch(dirty->version)) > 0)
+            cluster_object_outdated(c, dirty_id(dirty), held, c->now_ms);
+        return;
+    }
+    if (version_compare(held, message->version) < 0) {
+        if (version_compare(message->version, dirty->version) == 0)
+            send_whole(c, dirty, member);
+        return;
+    }
+    struct version before = common(c, dirty);
+    if (version_compare(held, dirty->acknowledged[rank]) > 0)
+        dirty->acknowledged[rank] = held;
+    struct version now = common(c, dirty);
+    bool told = dirty->told;
+    if (version_compare(now, dirty->version) >= 0)
+        settle(c, dirty);
+    if (version_compare(now, before) > 0 && !told)
+        c->objects.backed_up(c->objects.context, dirty_id(dirty), now);
+}
+
+bool dirty_is_backed_up(struct cluster *c, struct key key)
+{
+    const struct dirty *dirty = c->dirty > 0 ? dirty_find(c, key) : NULL;
+    return !dirty || !has_version(dirty) || version_compare(common(c, dirty), dirty->version) >= 0;
+}
+
+/* ---- the warehouse has it
+ * ------------------------------------------------------------------------- */
+
+void dirty_stored(struct cluster *c, struct key key, struct slice id, struct version version)
+{
+    (void)id;
+    struct dirty *dirty = c->dirty > 0 ? dirty_find(c, key) : NULL;
+    if (!dirty || !c->view)
+        return;
+    struct message discard = {.kind = MESSAGE_DISCARD, .key = key, .version = version};
+    uint16_t home = view_home(c->view, key_slot(key));
+    bool told_home = false;
+    for (uint16_t i = 0; has_version(dirty) && i < c->view->holders; i++) {
+        uint16_t holder = view_holder(c->view, key_slot(key), i);
+        told_home |= holder == home;
+        send_message(c, holder, &discard);
+    }
+    if (dirty->listed && !told_home)
+        send_message(c, home, &discard);
+    if (has_version(dirty) && version_compare(dirty->version, version) <= 0)
+        dirty_free(c, dirty);
+}
+
+/* A holder asks whether its copy is needed. */
+void owned_held(struct cluster *c, uint16_t member, const struct message *message)
+{
+    struct key key = id_key(c, message->id);
+    struct version stored;
+    if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL) ||
+        !c->objects.in_warehouse(c->objects.context, message->id, &stored) ||
+        version_compare(stored, message->version) < 0)
+        return;
+    struct message discard = {.kind = MESSAGE_DISCARD, .key = key, .version = message->version};
+    send_message(c, member, &discard);
+}
+
+/* ---- views and time
+ * -------------------------------------------------------------------------------- */
+
+void dirty_begin(struct cluster *c, const struct view *before)
+{
+    list_take_all(&c->stale_dirty, &c->unsettled);
+    if (keeps(c, CLUSTER_R6_RESEND))
+        list_take_all(&c->stale_dirty, &c->settled);
+    if (before && before->holders == 0 && c->view->holders > 0) {
+        c->sweeping = true;
+        c->sweep_cursor = 0;
+    }
+}
+
+/* What became dirty while there was nobody to hold a copy, or no memory to say so. */
+static void sweep(struct cluster *c, uint32_t *budget)
+{
+    uint8_t id[ID_LIMIT];
+    size_t size;
+    while (c->sweeping && *budget > 0) {
+        --*budget;
+        if (!c->objects.next(c->objects.context, &c->sweep_cursor, id, &size)) {
+            c->sweeping = false;
+            c->sweep_cursor = 0;
+            return;
+        }
+        struct slice bytes = slice_of(id, size);
+        struct key key = id_key(c, bytes);
+        struct cluster_copy what;
+        struct dirty *dirty = dirty_find(c, key);
+        if ((dirty && has_version(dirty)) || !c->objects.peek(c->objects.context, bytes, &what))
+            continue;
+        if (!dirty && !(dirty = dirty_create(c, key, bytes))) {
+            c->sweep_cursor = 0; /* another time, from the beginning */
+            return;
+        }
+        dirty->version = what.version;
+        list_remove(&dirty->timer);
+        list_append(&c->stale_dirty, &dirty->timer);
+    }
+}
+
+uint64_t dirty_advance(struct cluster *c, uint32_t *budget)
+{
+    struct link *link;
+    if (c->sweeping && c->view->holders > 0)
+        sweep(c, budget);
+    while (*budget > 0 && (link = list_first(&c->stale_dirty)) != NULL) {
+        --*budget;
+        offer(c, list_entry(link, struct dirty, timer));
+    }
+    while ((link = list_first(&c->unsettled)) != NULL) {
+        struct dirty *dirty = list_entry(link, struct dirty, timer);
+        uint64_t due = dirty->sent_ms + c->options.retry_ms;
+        if (due > c->now_ms && list_is_empty(&c->stale_dirty) && !c->sweeping)
+            return due - c->now_ms;
+        if (due > c->now_ms || *budget == 0)
+            return 0;
+        --*budget;
+        offer(c, dirty);
+    }
+    return list_is_empty(&c->stale_dirty) && !c->sweeping ? UINT64_MAX : 0;
+}

@@ -1,0 +1,265 @@
+/* R6, R8: the holder's side: versions of other owners' dirty objects. A copy outlives views; it
+ * goes when the warehouse has its version or a later one, as the owner says, or as this node finds
+ * out by claiming an id that nobody owns. */
+#include <assert.h>
+#include <string.h>
+
+#include "inside.h"
+
+enum { CLAIMS_AT_ONCE = 1024 }; /* places that looking after copies may make */
+
+struct copy *copy_find(struct cluster *c, struct key key)
+{
+    return c->copies == 0 ? NULL : (struct copy *)(void *)keyed_find(&slot_of(c, key)->copies, key);
+}
+
+struct copy *copy_allocate(struct cluster *c, struct key key, struct slice id)
+{
+    (void)c;
+    struct copy *copy = heap_allocate_zeroed(sizeof(*copy) + id.size);
+    if (!copy)
+        return NULL;
+    copy->keyed.key = key;
+    copy->id_size = (uint16_t)id.size;
+    memcpy(copy->id, id.data, id.size);
+    list_init(&copy->timer);
+    return copy;
+}
+
+static struct slice copy_id(const struct copy *copy)
+{
+    return slice_of(copy->id, copy->id_size);
+}
+
+static void tell(struct cluster *c, const struct copy *copy, bool there)
+{
+    if (c->events.copy_changed)
+        c->events.copy_changed(c->events.context, copy_id(copy), there ? &copy->what : NULL);
+}
+
+static void forget(struct cluster *c, struct copy *copy)
+{
+    list_remove(&copy->timer);
+    keyed_remove(&slot_of(c, copy->keyed.key)->copies, &copy->keyed);
+    c->copies--;
+    c->copies_bytes -= copy->what.value.size;
+    value_drop(&copy->what.value);
+    heap_release(copy);
+}
+
+void copy_drop(struct cluster *c, struct copy *copy)
+{
+    tell(c, copy, false);
+    forget(c, copy);
+}
+
+void copies_clear(struct cluster *c)
+{
+    struct link *lists[] = {&c->fresh_copies, &c->stale_copies}, *link;
+    for (size_t i = 0; i < 2; i++) {
+        while ((link = list_first(lists[i])) != NULL)
+            forget(c, list_entry(link, struct copy, timer));
+    }
+}
+
+static void set(struct cluster *c, struct copy *copy, const struct cluster_copy *what)
+{
+    struct value old = copy->what.value;
+    copy->what = *what;
+    value_hold(copy->what.value);
+    c->copies_bytes = c->copies_bytes - old.size + what->value.size;
+    value_drop(&old);
+    tell(c, copy, true);
+}
+
+void copy_install(struct cluster *c, struct copy *copy, const struct cluster_copy *what)
+{
+    struct copy *old = copy_find(c, copy->keyed.key);
+    if (old)
+        forget(c, old);
+    keyed_insert(&slot_of(c, copy->keyed.key)->copies, &copy->keyed);
+    list_append(&c->stale_copies, &copy->timer);
+    c->copies++;
+    set(c, copy, what);
+}
+
+int copy_keep(struct cluster *c, struct key key, struct slice id, const struct cluster_copy *what)
+{
+    struct copy *copy = copy_find(c, key);
+    if (copy) {
+        /* R6: the highest version is kept. */
+        if (version_compare(copy->what.version, what->version) < 0 || !keeps(c, CLUSTER_R6_HIGHEST))
+            set(c, copy, what);
+        return 0;
+    }
+    copy = copy_allocate(c, key, id);
+    if (!copy)
+        return BRAIN_ENOMEM;
+    copy_install(c, copy, what);
+    return 0;
+}
+
+/* ---- what owners and claimers ask
+ * ---------------------------------------------------------------- */
+
+static void refresh(struct cluster *c, struct copy *copy)
+{
+    copy->owned_view = c->view->number;
+    copy->checked_ms = c->now_ms;
+    list_remove(&copy->timer);
+    list_append(&c->fresh_copies, &copy->timer);
+}
+
+void copy_backup(struct cluster *c, uint16_t member, const struct message *message)
+{
+    struct key key = id_key(c, message->id);
+    struct cluster_epoch epoch;
+    /* R6: a holder without a lease may not be one any more, in a view it has not heard of. */
+    if (!serves(c) && keeps(c, CLUSTER_R6_LEASE))
+        return;
+    if (owned_find(c, key, &epoch))
+        return; /* not from the owner, then */
+    if (message->state != STATE_NONE) {
+        struct cluster_copy what = {
+            message->version, message->state == STATE_DELETED, value_none()};
+        if (message->state == STATE_VALUE)
+            what.value = message->value;
+        if (copy_keep(c, key, message->id, &what) != 0) {
+            c->metrics.messages_dropped++;
+            return; /* not acknowledged: offered again */
+        }
+    }
+    struct copy *copy = copy_find(c, key);
+    struct message ack = {.kind = MESSAGE_BACKUP_ACK, .key = key, .version = message->version};
+    if (copy) {
+        ack.second_version = copy->what.version;
+        refresh(c, copy);
+    }
+    send_message(c, member, &ack);
+}
+
+void copy_fetch(struct cluster *c, uint16_t member, const struct message *message)
+{
+    struct message answer = {.kind = MESSAGE_FETCHED, .key = message->key, .epoch = message->epoch};
+    const struct copy *copy = copy_find(c, message->key);
+    if (copy) {
+        answer.state = copy->what.deleted ? STATE_DELETED : STATE_VALUE;
+        answer.version = copy->what.version;
+        answer.value = copy->what.value;
+    }
+    send_message(c, member, &answer);
+}
+
+void copy_discard(struct cluster *c, struct key key, struct version version)
+{
+    struct copy *copy = copy_find(c, key);
+    if (copy &&
+        (version_compare(copy->what.version, version) <= 0 || !keeps(c, CLUSTER_R6_DISCARD)))
+        copy_drop(c, copy);
+}
+
+void copy_is_owned(struct cluster *c, struct key key, uint16_t owner)
+{
+    struct copy *copy = copy_find(c, key);
+    if (!copy)
+        return;
+    refresh(c, copy);
+    struct message held = {
+        .kind = MESSAGE_HELD, .id = copy_id(copy), .version = copy->what.version};
+    send_message(c, owner, &held);
+}
+
+/* ---- views and time
+ * -------------------------------------------------------------------------------- */
+
+static bool is_holder(const struct cluster *c, const struct copy *copy)
+{
+    uint32_t slot = key_slot(copy->keyed.key);
+    for (uint16_t i = 0; i < c->view->width; i++) {
+        if (c->view->orders[(size_t)slot * c->view->width + i] == c->view->self)
+            return true;
+    }
+    return false;
+}
+
+void copies_begin(struct cluster *c)
+{
+    list_take_all(&c->stale_copies, &c->fresh_copies);
+    struct link *link = c->stale_copies.next;
+    while (!keeps(c, CLUSTER_R6_KEEP) && link != &c->stale_copies) { /* the simulator's */
+        struct copy *copy = list_entry(link, struct copy, timer);
+        link = link->next;
+        if (!is_holder(c, copy))
+            copy_drop(c, copy);
+    }
+}
+
+void copies_age(struct cluster *c)
+{
+    struct link *link;
+    list_take_all(&c->stale_copies, &c->fresh_copies);
+    while ((link = list_first(&c->stale_copies)) != NULL) {
+        struct copy *copy = list_entry(link, struct copy, timer);
+        c->metrics.copies_set_aside++;
+        if (c->events.set_aside)
+            c->events.set_aside(c->events.context, copy_id(copy), &copy->what);
+        copy_drop(c, copy);
+    }
+}
+
+bool copies_are_owned(const struct cluster *c)
+{
+    for (const struct link *link = c->fresh_copies.next; link != &c->fresh_copies;
+         link = link->next) {
+        const struct copy *copy = list_entry(link, struct copy, timer);
+        if (copy->owned_view != c->view->number)
+            return false;
+    }
+    return list_is_empty(&c->stale_copies);
+}
+
+/* R8: does anybody own it? Nobody: then this node, which compares it with the warehouse. */
+static void look_after(struct cluster *c, struct copy *copy)
+{
+    struct key key = copy->keyed.key;
+    struct cluster_epoch epoch;
+    copy->checked_ms = c->now_ms;
+    list_remove(&copy->timer);
+    list_append(&c->fresh_copies, &copy->timer);
+    if (!owned_find(c, key, &epoch) && keeps(c, CLUSTER_R8_CLAIM)) {
+        hint_drop(c, key); /* what the home said a while ago is no answer */
+        place_want(c, key, copy_id(copy));
+    }
+}
+
+uint64_t copies_advance(struct cluster *c, uint32_t *budget)
+{
+    /* The owner of most of them is there, and offers them in this view: so not at once. */
+    uint64_t grace = c->installed_ms + 2 * c->options.retry_ms;
+    uint64_t interval = c->draining ? c->options.retry_ms : c->options.copy_check_ms;
+    uint64_t wait = UINT64_MAX;
+    struct link *link;
+    if (!serves(c))
+        return c->copies > 0 ? c->options.retry_ms : wait;
+    while ((link = list_first(&c->stale_copies)) != NULL) {
+        if (c->now_ms < grace) {
+            wait = grace - c->now_ms;
+            break;
+        }
+        if (*budget == 0 || c->places >= CLAIMS_AT_ONCE)
+            return *budget == 0 ? 0 : c->options.retry_ms;
+        --*budget;
+        look_after(c, list_entry(link, struct copy, timer));
+    }
+    while ((link = list_first(&c->fresh_copies)) != NULL) {
+        struct copy *copy = list_entry(link, struct copy, timer);
+        uint64_t due = copy->checked_ms + interval;
+        if (due > c->now_ms)
+            return due - c->now_ms < wait ? due - c->now_ms : wait;
+        if (*budget == 0 || c->places >= CLAIMS_AT_ONCE)
+            return *budget == 0 ? 0 : c->options.retry_ms;
+        --*budget;
+        look_after(c, copy);
+    }
+    return wait;
+}

@@ -1,0 +1,191 @@
+/* Objects follow their users, and leave a node that drains: a release, and a nudge to who should
+ * claim. There is no other path to ownership. */
+#include <string.h>
+
+#include "inside.h"
+
+/* ---- who uses what
+ * --------------------------------------------------------------------------------- */
+
+enum { MOVING_LIMIT = 64 };
+
+static struct use *use_of(struct cluster *c, struct key key)
+{
+    return &c->uses[key.low % USES];
+}
+
+static void use_forget(struct cluster *c, struct use *use)
+{
+    c->uses_count -= use->count > 0;
+    *use = (struct use){0};
+}
+
+void use_clear(struct cluster *c, struct key key)
+{
+    struct use *use = use_of(c, key);
+    if (use->count > 0 && key_equal(use->key, key))
+        use_forget(c, use);
+}
+
+void uses_reset(struct cluster *c)
+{
+    memset(c->uses, 0, USES * sizeof(struct use));
+    c->uses_count = 0;
+}
+
+bool cluster_counts_uses(const struct cluster *c)
+{
+    return c->uses_count > 0;
+}
+
+void cluster_used(struct cluster *c, struct slice id)
+{
+    use_clear(c, id_key(c, id));
+}
+
+static void move_later(struct cluster *c, struct slice id, uint64_t incarnation)
+{
+    uint32_t count = 0;
+    for (const struct moving *moving = c->moving; moving; moving = moving->next)
+        count++;
+    struct moving *moving = count < MOVING_LIMIT ? heap_allocate(sizeof(*moving) + id.size) : NULL;
+    if (!moving)
+        return; /* it will be used again */
+    moving->incarnation = incarnation;
+    moving->id_size = id.size;
+    memcpy(moving->id, id.data, id.size);
+    moving->next = c->moving;
+    c->moving = moving;
+}
+
+/* A request of that member is about to be executed. It moves in a later turn: not under the feet of
+ * the store. */
+void use_count(struct cluster *c, struct key key, uint64_t incarnation, struct slice id)
+{
+    if (c->options.handoff_uses == 0)
+        return;
+    struct use *use = use_of(c, key);
+    if (use->count == 0 || !key_equal(use->key, key) || use->incarnation != incarnation) {
+        c->uses_count += use->count == 0;
+        *use = (struct use){key, incarnation, 1};
+    } else {
+        use->count++;
+    }
+    if (use->count >= c->options.handoff_uses) {
+        use_forget(c, use);
+        move_later(c, id, incarnation);
+    }
+}
+
+void moving_clear(struct cluster *c)
+{
+    while (c->moving) {
+        struct moving *next = c->moving->next;
+        heap_release(c->moving);
+        c->moving = next;
+    }
+}
+
+/* ---- moving
+ * ------------------------------------------------------------------------------------------ */
+
+void nudge_send(struct cluster *c, uint16_t member, struct slice id, struct cluster_epoch epoch)
+{
+    struct message nudge = {.kind = MESSAGE_NUDGE, .id = id, .epoch = epoch};
+    send_message(c, member, &nudge);
+}
+
+void nudged(struct cluster *c, const struct message *message)
+{
+    struct key key = id_key(c, message->id);
+    struct cluster_epoch epoch;
+    struct idmap_entry hint;
+    if (c->draining || owned_find(c, key, &epoch))
+        return;
+    if (idmap_find(&slot_of(c, key)->hints, &c->epochs, key, &hint) &&
+        epoch_equal(hint.epoch, message->epoch))
+        hint_drop(c, key);
+    place_want(c, key, message->id);
+}
+
+static void move(struct cluster *c, const struct moving *moving)
+{
+    struct slice id = slice_of(moving->id, moving->id_size);
+    struct key key = id_key(c, id);
+    struct idmap_entry entry;
+    int member = view_find(c->view, moving->incarnation);
+    if (member < 0 || !serves(c) || !idmap_find(&slot_of(c, key)->owned, &c->epochs, key, &entry) ||
+        !owned_part(c, id, key))
+        return;
+    c->metrics.handoffs++;
+    nudge_send(c, (uint16_t)member, id, entry.epoch);
+}
+
+/* ---- drain
+ * ------------------------------------------------------------------------------------------- */
+
+void cluster_drain(struct cluster *c, uint64_t now_ms)
+{
+    c->now_ms = now_ms;
+    c->draining = true;
+    c->drain_cursor = 0;
+}
+
+/* To the first holder: it has the copy. Alone: only what is clean leaves, the store dumps. */
+static void drain_one(struct cluster *c, struct slice id)
+{
+    struct key key = id_key(c, id);
+    struct idmap_entry entry;
+    if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, &entry))
+        return;
+    if (c->view->holders == 0) {
+        struct cluster_copy copy;
+        if (c->objects.peek(c->objects.context, id, &copy))
+            return;
+    }
+    if (!owned_part(c, id, key))
+        return;
+    if (copy_find(c, key) && c->view->holders > 0)
+        nudge_send(c, view_holder(c->view, key_slot(key), 0), id, entry.epoch);
+}
+
+static bool is_drained(const struct cluster *c)
+{
+    /* Alone, copies of others' objects wait in the journal for somebody who can own them. */
+    return c->owned == 0 && c->places == 0 && (c->view->count == 1 || copies_are_owned(c));
+}
+
+static uint64_t drain(struct cluster *c, uint32_t *budget)
+{
+    uint8_t id[ID_LIMIT];
+    size_t size;
+    if (!serves(c))
+        return c->options.retry_ms;
+    while (*budget > 0 && c->owned > 0) {
+        --*budget;
+        if (!c->objects.next(c->objects.context, &c->drain_cursor, id, &size))
+            return c->options.retry_ms; /* what was busy: another round */
+        drain_one(c, slice_of(id, size));
+    }
+    if (c->owned > 0)
+        return 0;
+    if (!c->drained && is_drained(c)) {
+        c->drained = true;
+        if (c->events.state)
+            c->events.state(c->events.context, CLUSTER_DRAINED);
+    }
+    return c->drained ? UINT64_MAX : c->options.retry_ms;
+}
+
+uint64_t handoff_advance(struct cluster *c, uint32_t *budget)
+{
+    while (c->moving && *budget > 0) {
+        struct moving *moving = c->moving;
+        c->moving = moving->next;
+        --*budget;
+        move(c, moving);
+        heap_release(moving);
+    }
+    uint64_t wait = c->draining ? drain(c, budget) : UINT64_MAX;
+    return c->moving ? 0 : wait;
+}

@@ -1,0 +1,391 @@
+/* The cluster's parts, for the files of this room.
+ *
+ *   cluster.c    life of the struct, lease, metrics      view.c       join, install, lost
+ *   slots.c      rendezvous order: homes and holders     reports.c    what is owned and held, to
+ * homes directory.c  a home: claims, grants, confirmations   claims.c     a claimer: claim, fetch,
+ * adopt owned.c      an owner: what its objects tell         backups.c    its dirty versions, to
+ * holders copies.c     a holder                                requests.c   queues, deadlines,
+ * answers forward.c    requests to and from other nodes        handoff.c    objects that move,
+ * drain receive.c    messages: checked and dispatched        advance.c    what time asks for wire.c
+ * messages as terms                       idmap.c, keyed.c   tables */
+#ifndef BRAIN_CLUSTER_INSIDE_H
+#define BRAIN_CLUSTER_INSIDE_H
+
+#include "brain/cluster.h"
+#include "brain/list.h"
+#include "idmap.h"
+#include "keyed.h"
+#include "wire.h"
+
+/* ---- members ----------------------------------------------------------------------------------
+ */
+
+struct member {
+    struct slice name; /* in the view's memory */
+    uint64_t incarnation;
+    /* As home of some slots: of these, the slots below have been reported by this member. */
+    uint32_t reported;
+    /* As a member: the slots below have been acknowledged by this one, as far as it is their home;
+     * those below `told` have been sent. */
+    uint32_t acknowledged, told;
+    uint32_t under_way; /* reports not acknowledged yet */
+    bool is_home;       /* of at least one slot */
+    uint64_t told_ms;
+};
+
+/* One installed view; one allocation. */
+struct view {
+    uint64_t number;
+    uint16_t count, self, width; /* width: members per slot that are of interest */
+    bool self_is_home;
+    uint16_t holders; /* members besides the owner that hold a dirty object */
+    struct member *members;
+    uint16_t *orders; /* [slot][width]: the first members in rendezvous order; the first: home */
+};
+
+/* ---- ids with something under way -------------------------------------------------------------
+ */
+
+enum place_stage {
+    PLACE_RESTING,  /* nothing asked */
+    PLACE_CLAIMING, /* `nonce` is outstanding */
+    PLACE_FETCHING, /* granted `epoch`: fetching copies; it is owned, but not adopted yet */
+};
+
+struct listed_copy {
+    uint64_t holder;
+    struct version version;
+};
+
+struct cluster_place {
+    struct keyed keyed;
+    struct link timer;    /* in cluster.timers by sent_ms, or cluster.wake, or alone */
+    struct link queue;    /* requests not sent anywhere, in order */
+    struct link forwards; /* requests at the owner, in order */
+    struct link asking;   /* CLUSTER_OWNER */
+    struct cluster_request *last_refused;
+    uint64_t at; /* where the forwards are: an incarnation, and the epoch they carry */
+    struct cluster_epoch at_epoch;
+    uint64_t sent_ms;
+    enum place_stage stage;
+    uint64_t nonce;
+    struct cluster_epoch epoch;
+    struct cluster_epoch floor; /* R4: the grant must be above */
+    uint64_t refused_by;        /* R5: an incarnation that said it is not the owner of refused */
+    struct cluster_epoch refused;
+    struct listed_copy *candidates; /* highest first */
+    uint32_t candidates_count, candidates_at;
+    struct cluster_copy best; /* fetched, or held here */
+    bool has_best;
+    bool wanted;   /* claims although nobody waits: a copy to look after, a nudge, a higher epoch */
+    bool raising;  /* owned already, under too low an epoch */
+    bool locating; /* `where` is outstanding */
+    uint8_t pins;  /* in use further up the stack */
+    uint16_t id_size;
+    uint8_t id[];
+};
+
+/* ---- owned dirty objects ----------------------------------------------------------------------
+ */
+
+struct dirty {
+    struct keyed keyed;
+    struct link timer;      /* in cluster.unsettled by sent_ms, .stale_dirty or .settled */
+    struct version version; /* the latest; seq 0 in all: none yet (reserved) */
+    uint64_t sent_ms;
+    uint64_t view; /* in which `acknowledged` was filled */
+    bool told;     /* objects.backed_up was called for `version`, or was not needed */
+    bool listed;   /* others may hold copies that the home knows of */
+    bool full;     /* the version was sent with its value in this view */
+    uint16_t id_size;
+    uint8_t *id;                   /* behind acknowledged[] */
+    struct version acknowledged[]; /* by the rank of holders, options.backups */
+};
+
+/* ---- copies held for others -------------------------------------------------------------------
+ */
+
+struct copy {
+    struct keyed keyed;
+    struct link timer; /* in cluster.fresh_copies by checked_ms, or .stale_copies */
+    struct cluster_copy what;
+    uint64_t checked_ms;
+    uint64_t owned_view; /* the view in which another member was known to own it */
+    uint16_t id_size;
+    uint8_t id[];
+};
+
+/* ---- a home's ----------------------------------------------------------------------------------
+ */
+
+/* Copies of one id that members told of in this view. */
+struct listing {
+    struct keyed keyed;
+    uint32_t count, capacity;
+    struct listed_copy *copies;
+};
+
+/* A claim, or a question where, that waits for its slot to open or for a confirmation. */
+struct parked {
+    struct parked *next;
+    struct message message; /* without pointers */
+    uint16_t member;
+};
+
+struct slot {
+    struct idmap owned;     /* adopted by this node */
+    struct idmap directory; /* owned by others; this node is the home */
+    struct idmap hints;     /* owned by others, as their home said */
+    struct keyed_table places, dirty, copies, listings;
+    struct parked *parked, **parked_end;
+};
+
+/* ---- the rest ---------------------------------------------------------------------------------
+ */
+
+enum request_state {
+    REQUEST_NEW,
+    REQUEST_QUEUED,
+    REQUEST_FORWARDED,
+    REQUEST_EXECUTING,
+    REQUEST_READING, /* objects.read_stored */
+    REQUEST_HELD,
+    REQUEST_ASKING, /* CLUSTER_OWNER */
+};
+
+/* A request of another node's. */
+struct foreign {
+    struct cluster_request request;
+    uint64_t number, incarnation;
+    struct cluster_epoch epoch;
+    struct key key;
+    struct link all;
+    uint16_t name_size;
+    uint8_t name[CLUSTER_NAME_LIMIT];
+    uint8_t id[];
+};
+
+struct stashed {
+    struct stashed *next;
+    struct value message;
+    uint64_t view;
+    size_t name_size;
+    uint8_t name[];
+};
+
+enum { USES = 1024 }; /* objects whose use through other nodes is counted at a time */
+struct use {
+    struct key key;
+    uint64_t incarnation;
+    uint32_t count;
+};
+struct moving {
+    struct moving *next;
+    uint64_t incarnation;
+    size_t id_size;
+    uint8_t id[];
+};
+
+struct cluster {
+    struct cluster_options options;
+    struct cluster_events events;
+    struct cluster_objects objects;
+    struct cluster_metrics metrics;
+    enum cluster_state state;
+    bool draining, drained, cursor_started;
+    uint64_t now_ms;
+    uint64_t incarnation;
+    uint64_t lease_until_ms, lag_since_ms; /* 0: none */
+    uint64_t serve_until_ms;               /* R11: the one comparison; 0: not at all */
+    uint64_t last_valid_ms;                /* end of the last lease that there was */
+    bool had_lease, fenced;                /* fenced: requests wait for the lease */
+    struct view *view;
+    uint64_t installed_ms, evicted_ms;
+    uint64_t grants; /* R4: the counter of epochs in this view */
+    uint32_t open_below;
+    uint64_t nonce, number, order;
+    uint64_t behind_told;
+    struct epoch_views epochs;
+    struct slot *slots;
+    uint64_t owned, directory, hints, places, dirty, copies, copies_bytes, parked, waiting;
+    struct link timers, wake;
+    struct link deadlines, weak_deadlines;
+    struct cluster_request *held_first, **held_end;
+    struct link foreigners;
+    struct link unsettled, stale_dirty, settled;
+    struct link fresh_copies, stale_copies;
+    bool sweeping; /* dirty objects that no holder has been told of are looked for */
+    uint64_t sweep_cursor, drain_cursor;
+    uint32_t hints_evict;
+    struct stashed *stashed, **stashed_end;
+    size_t stashed_bytes;
+    struct use *uses;
+    uint32_t uses_count;
+    struct moving *moving;
+    struct buffer out;
+};
+
+static inline struct slot *slot_of(struct cluster *c, struct key key)
+{
+    return &c->slots[key_slot(key)];
+}
+static inline bool keeps(const struct cluster *c, enum cluster_rule rule)
+{
+    return (c->options.broken & CLUSTER_BREAK(rule)) == 0;
+}
+static inline bool serves(const struct cluster *c)
+{
+    return c->now_ms < c->serve_until_ms;
+}
+static inline struct cluster_epoch version_epoch(struct version version)
+{
+    return (struct cluster_epoch){version.view, version.counter};
+}
+static inline struct key id_key(const struct cluster *c, struct slice id)
+{
+    return key_of(c->options.seed, id);
+}
+
+/* cluster.c */
+void serve_update(struct cluster *c);
+void state_set(struct cluster *c, enum cluster_state state);
+
+/* slots.c. NULL: no memory, or the view lacks this node. */
+struct view *view_create(
+    const struct cluster_view *from, struct slice self, uint64_t incarnation, uint32_t backups);
+void view_release(struct view *view);
+static inline uint16_t view_home(const struct view *view, uint32_t slot)
+{
+    return view->orders[(size_t)slot * view->width];
+}
+/* The member of this rank among the holders of what this node owns in the slot. */
+uint16_t view_holder(const struct view *view, uint32_t slot, uint16_t rank);
+/* -1: none. */
+int view_find(const struct view *view, uint64_t incarnation);
+
+/* receive.c */
+void send_message(struct cluster *c, uint16_t member, struct message *message);
+void send_to(struct cluster *c, struct slice name, uint64_t incarnation, struct message *message);
+void stash_replay(struct cluster *c);
+void stash_clear(struct cluster *c);
+
+/* reports.c */
+void reports_begin(struct cluster *c, const struct view *before);
+void reports_send(struct cluster *c, uint16_t member);
+uint64_t reports_advance(struct cluster *c); /* ms until the next */
+void report_received(struct cluster *c, uint16_t member, const struct message *message);
+void report_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
+bool slot_is_open(const struct cluster *c, uint32_t slot);
+
+/* directory.c */
+void directory_begin(struct cluster *c, const struct view *before);
+void directory_clear(struct cluster *c);
+int directory_report(
+    struct cluster *c, uint16_t member, struct key key, struct cluster_epoch epoch);
+int listing_add(struct cluster *c, struct key key, uint64_t holder, struct version version);
+/* Claims, and questions where, for a slot whose home is this node. */
+void home_asked(struct cluster *c, uint16_t member, const struct message *message);
+void home_released(struct cluster *c, uint16_t member, const struct message *message);
+void home_not_owner(struct cluster *c, uint16_t member, const struct message *message);
+void home_confirmed(struct cluster *c, uint16_t member, const struct message *message);
+void home_discards(struct cluster *c, struct key key, struct version version);
+void home_opened(struct cluster *c, uint32_t first, uint32_t through);
+
+/* claims.c */
+struct cluster_place *place_find(struct cluster *c, struct key key);
+struct cluster_place *place_create(struct cluster *c, struct key key, struct slice id);
+void place_wait(struct cluster *c, struct cluster_place *place);   /* for retry_ms */
+void place_settle(struct cluster *c, struct cluster_place *place); /* frees it when unused */
+void place_pump(struct cluster *c, struct cluster_place *place);
+void place_retry(struct cluster *c, struct cluster_place *place);
+void place_want(struct cluster *c, struct key key, struct slice id);
+void place_void(struct cluster *c, struct cluster_place *place); /* R2: claim, unadopted grant */
+void place_granted(struct cluster *c, const struct message *message);
+void place_owned(struct cluster *c, const struct message *message);
+void place_located(struct cluster *c, const struct message *message);
+void place_fetched(struct cluster *c, uint16_t member, const struct message *message);
+void place_free(struct cluster *c, struct cluster_place *place);
+void hint_put(struct cluster *c, struct key key, uint16_t owner, struct cluster_epoch epoch);
+void hint_drop(struct cluster *c, struct key key);
+void hints_clear(struct cluster *c);
+
+/* owned.c */
+bool owned_find(struct cluster *c, struct key key, struct cluster_epoch *epoch);
+int owned_put(struct cluster *c, struct key key, struct cluster_epoch epoch);
+bool owned_remove(struct cluster *c, struct key key);
+void owned_clear(struct cluster *c);
+/* Owned no more; `copy`: what is still held here, NULL: nothing. */
+void owned_release(struct cluster *c, struct key key, struct cluster_epoch epoch);
+void owned_confirm(struct cluster *c, uint16_t member, const struct message *message);
+/* Gives it up, keeping a copy when it was dirty, and tells the home. False: not now. */
+bool owned_part(struct cluster *c, struct slice id, struct key key);
+
+/* backups.c */
+void dirty_free(struct cluster *c, struct dirty *dirty);
+void dirty_mark_listed(struct cluster *c, struct key key, struct slice id);
+void dirty_begin(struct cluster *c, const struct view *before);
+void dirty_stored(struct cluster *c, struct key key, struct slice id, struct version version);
+void dirty_forget(struct cluster *c, struct key key);
+void dirty_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
+bool dirty_is_backed_up(struct cluster *c, struct key key); /* in this view */
+uint64_t dirty_advance(struct cluster *c, uint32_t *budget);
+void owned_held(struct cluster *c, uint16_t member, const struct message *message);
+
+/* copies.c */
+struct copy *copy_allocate(struct cluster *c, struct key key, struct slice id);
+/* Takes the struct, and a reference to the value. */
+void copy_install(struct cluster *c, struct copy *copy, const struct cluster_copy *what);
+bool copies_are_owned(const struct cluster *c); /* by others, as far as is known in this view */
+struct copy *copy_find(struct cluster *c, struct key key);
+int copy_keep(struct cluster *c, struct key key, struct slice id, const struct cluster_copy *what);
+void copy_drop(struct cluster *c, struct copy *copy);
+void copy_discard(struct cluster *c, struct key key, struct version version);
+void copy_backup(struct cluster *c, uint16_t member, const struct message *message);
+void copy_fetch(struct cluster *c, uint16_t member, const struct message *message);
+void copies_begin(struct cluster *c);
+void copies_age(struct cluster *c);
+uint64_t copies_advance(struct cluster *c, uint32_t *budget);
+void copy_is_owned(struct cluster *c, struct key key, uint16_t owner);
+void copies_clear(struct cluster *c);
+
+/* requests.c */
+void request_queue(struct cluster *c, struct cluster_place *place, struct cluster_request *request);
+void request_requeue(struct cluster *c, struct cluster_place *place, struct cluster_request *r);
+void request_unlink(struct cluster *c, struct cluster_request *request);
+void request_execute(struct cluster *c, struct cluster_request *request);
+void request_finish(
+    struct cluster *c, struct cluster_request *request, int status, const struct value *value);
+void requests_held_flush(struct cluster *c);
+void requests_held_end(struct cluster *c);
+uint64_t requests_advance(struct cluster *c, uint32_t *budget);
+static inline bool request_may_repeat(const struct cluster_request *request)
+{
+    return request->kind == CLUSTER_READ || request->kind == CLUSTER_WEAK_READ ||
+           request->kind == CLUSTER_PERSIST || request->kind == CLUSTER_OWNER;
+}
+
+/* forward.c */
+void forward_all(struct cluster *c, struct cluster_place *place, const struct idmap_entry *hint);
+void forward_received(struct cluster *c, struct slice from, const struct message *message);
+void forward_refused(struct cluster *c, const struct message *message);
+void forward_replied(struct cluster *c, const struct message *message);
+/* R9: those at members that are not in `view` any more (NULL: all), or at this name. */
+void forwards_lost(struct cluster *c, const struct view *view, struct slice name);
+void foreign_finish(
+    struct cluster *c, struct foreign *foreign, int status, const struct value *value);
+void foreign_refuse(struct cluster *c, struct foreign *foreign);
+void foreign_refuse_queue(struct cluster *c, struct cluster_place *place);
+
+/* handoff.c */
+void use_count(struct cluster *c, struct key key, uint64_t incarnation, struct slice id);
+void use_clear(struct cluster *c, struct key key);
+void uses_reset(struct cluster *c);
+void moving_clear(struct cluster *c);
+uint64_t handoff_advance(struct cluster *c, uint32_t *budget);
+void nudged(struct cluster *c, const struct message *message);
+void nudge_send(struct cluster *c, uint16_t member, struct slice id, struct cluster_epoch epoch);
+
+/* view.c */
+bool lost_advance(struct cluster *c, uint32_t budget);
+
+#endif

@@ -1,0 +1,529 @@
+/* What a cluster does when nothing is broken: claims, forwards, order, copies, views, hand-off,
+ * drain, fencing, weak reads. One scenario each, messages delivered by hand. */
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cluster_net.h"
+
+static struct net net;
+
+START_TEST(a_cluster_of_one_sends_nothing)
+{
+    net_init(&net, 1, 1, 0);
+    net_start(&net, 5);
+    ck_assert_str_eq(net_read(&net, 0, "x"), "");
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    ck_assert_str_eq(net_read(&net, 0, "x"), "one");
+    const struct cluster_metrics *m = cluster_metrics(net.nodes[0].cluster, net.now_ms);
+    ck_assert_uint_eq(m->messages, 0);
+    ck_assert_uint_eq(m->directory, 0);
+    ck_assert_uint_eq(m->owned, 1);
+    ck_assert_uint_eq(m->slots_open, CLUSTER_SLOTS);
+    net_dump(&net, 0, "x");
+    net_settle(&net, true);
+    ck_assert(net_idle(&net, 0, "x"));
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->owned, 0);
+    ck_assert_str_eq(net_read(&net, 0, "x"), "one");
+    net_end(&net);
+}
+END_TEST
+
+/* First touch wins, wherever the home is; everybody reaches the object. */
+START_TEST(any_node_answers_for_any_object)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    for (int home = 0; home < 3; home++) {
+        for (int owner = 0; owner < 3; owner++) {
+            char id[NET_TEXT];
+            snprintf(id, sizeof(id), "%s", net_id(7, home, 0, -1, owner, -1));
+            char text[8];
+            snprintf(text, sizeof(text), "v%d%d", home, owner);
+            net_store(&net, id, (struct version){1, 1, 1}, "old");
+            ck_assert_str_eq(net_read(&net, owner, id), owner == 0 ? "old" : net_read(&net, 0, id));
+            struct net_request *write = net_ask(&net, owner, CLUSTER_WRITE, id, text);
+            net_settle(&net, true);
+            ck_assert(net_answered(write, STORE_DONE, NULL));
+            for (int node = 0; node < 3; node++)
+                ck_assert_str_eq(net_read(&net, node, id), text);
+            struct net_request *where = net_ask(&net, 2, CLUSTER_OWNER, id, NULL);
+            net_settle(&net, true);
+            ck_assert_int_eq(where->status, STORE_FOUND);
+            ck_assert(net_owns(&net, where->answer[0] - 'a', id));
+            struct net_request *deleted = net_ask(&net, 1, CLUSTER_DELETE, id, NULL);
+            net_settle(&net, true);
+            ck_assert(net_answered(deleted, STORE_DONE, NULL));
+            ck_assert_str_eq(net_read(&net, 2, id), "");
+        }
+    }
+    struct net_request *where = net_ask(&net, 1, CLUSTER_OWNER, "nobody", NULL);
+    net_settle(&net, true);
+    ck_assert(net_answered(where, STORE_ABSENT, NULL));
+    net_end(&net);
+}
+END_TEST
+
+START_TEST(two_first_touches_have_one_owner)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    struct net_request *a = net_ask(&net, 0, CLUSTER_WRITE, id, "a");
+    struct net_request *b = net_ask(&net, 1, CLUSTER_WRITE, id, "b");
+    net_settle(&net, true);
+    ck_assert(net_answered(a, STORE_DONE, NULL) && net_answered(b, STORE_DONE, NULL));
+    ck_assert_int_eq(net_owns(&net, 0, id) + net_owns(&net, 1, id), 1);
+    ck_assert_str_eq(net_read(&net, 2, id), net_owns(&net, 0, id) ? "b" : "a");
+    net_end(&net);
+}
+END_TEST
+
+/* A write waits for its holder, and a read of it as well. */
+START_TEST(a_write_waits_for_its_copies)
+{
+    net_init(&net, 3, 2, 0);
+    net_start(&net, 5);
+    net_hold(&net, "backup_ack", 2, -1);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    struct net_request *read = net_ask(&net, 1, CLUSTER_READ, "x", NULL);
+    net_settle(&net, true);
+    ck_assert_int_eq(write->answers + read->answers, 0);
+    net_unhold(&net, "backup_ack");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL) && net_answered(read, STORE_FOUND, "one"));
+    struct cluster_copy copy;
+    ck_assert(cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), &copy));
+    ck_assert(cluster_copy_held(net.nodes[2].cluster, slice_of_string("x"), &copy));
+    ck_assert_uint_eq(cluster_metrics(net.nodes[1].cluster, net.now_ms)->copies_bytes, 8);
+    /* Once the warehouse has it they are discarded. */
+    net_dump(&net, 0, "x");
+    net_settle(&net, true);
+    ck_assert(!cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), &copy));
+    ck_assert(!cluster_copy_held(net.nodes[2].cluster, slice_of_string("x"), &copy));
+    ck_assert_uint_eq(cluster_metrics(net.nodes[1].cluster, net.now_ms)->copies_bytes, 0);
+    net_end(&net);
+}
+END_TEST
+
+START_TEST(lost_backups_are_repeated)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    net_drop(&net, "backup", -1, -1);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_pass(&net, 300, true);
+    ck_assert_int_eq(write->answers, 0);
+    net_unhold(&net, "backup");
+    net_pass(&net, 300, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    ck_assert(cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), NULL));
+    net_end(&net);
+}
+END_TEST
+
+/* Fewer members than backups: acknowledged by those there are, counted; who joins gets its copy. */
+START_TEST(fewer_members_than_backups)
+{
+    net_init(&net, 3, 2, 0);
+    net_create_clusters(&net);
+    net_join(&net, 0, 5, 1);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->backups_short, 1);
+    net.nodes[1].incarnation++;
+    net_view(&net, 0, 6, 3);
+    net.nodes[1].incarnation--;
+    net_join(&net, 1, 6, 3);
+    net_settle(&net, true);
+    ck_assert(cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), NULL));
+    net_end(&net);
+}
+END_TEST
+
+/* The owner is lost: what was acknowledged comes back from its copy, and has copies again. */
+START_TEST(a_copy_outlives_its_owner)
+{
+    for (int home = 0; home < 3; home++) {
+        net_init(&net, 3, 1, 0);
+        net_start(&net, 5);
+        const char *id = net_id(7, home, 0, -1, 0, -1);
+        struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+        net_settle(&net, true);
+        ck_assert(net_answered(write, STORE_DONE, NULL));
+        net_crash(&net, 0);
+        net_view(&net, 1, 6, 6);
+        net_view(&net, 2, 6, 6);
+        ck_assert_str_eq(net_read(&net, 1, id), "one");
+        ck_assert(net_owns(&net, 1, id));
+        ck_assert_uint_eq(cluster_metrics(net.nodes[1].cluster, net.now_ms)->takeovers, 1);
+        /* Backed up before it was shown. */
+        ck_assert(cluster_copy_held(net.nodes[2].cluster, slice_of_string(id), NULL));
+        net_end(&net);
+    }
+}
+END_TEST
+
+/* R8: nobody asks for the object any more, and the copy gets to the warehouse all the same. */
+START_TEST(an_unowned_copy_is_looked_after)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    net_crash(&net, 0);
+    net_view(&net, 1, 6, 6);
+    net_view(&net, 2, 6, 6);
+    net_pass(&net, 1000, true);
+    int owner = net_owns(&net, 1, "x") ? 1 : 2;
+    ck_assert(net_owns(&net, owner, "x"));
+    net_dump(&net, owner, "x");
+    net_settle(&net, true);
+    ck_assert_str_eq(net_stored(&net, "x")->value.text, "one");
+    ck_assert(!cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), NULL));
+    ck_assert(!cluster_copy_held(net.nodes[2].cluster, slice_of_string("x"), NULL));
+    net_end(&net);
+}
+END_TEST
+
+/* A discard was lost: the holder asks, and the owner whose object is clean says so. */
+START_TEST(a_forgotten_copy_is_discarded)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    int holder = cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), NULL) ? 1 : 2;
+    net_drop(&net, "discard", -1, -1);
+    net_dump(&net, 0, "x");
+    net_settle(&net, true);
+    net_unhold(&net, "discard");
+    ck_assert(cluster_copy_held(net.nodes[holder].cluster, slice_of_string("x"), NULL));
+    net_pass(&net, 2000, true);
+    ck_assert(net_owns(&net, 0, "x"));
+    ck_assert(!cluster_copy_held(net.nodes[holder].cluster, slice_of_string("x"), NULL));
+    net_end(&net);
+}
+END_TEST
+
+/* Order per id across the hop, while the owner changes under way. */
+START_TEST(requests_keep_their_order)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    (void)net_ask(&net, 1, CLUSTER_WRITE, id, "0");
+    net_settle(&net, true);
+    (void)net_read(&net, 0, id); /* has a hint now */
+    net_hold(&net, "forward", 0, 1);
+    struct net_request *asked[20];
+    for (int i = 0; i < 20; i++) {
+        char text[8];
+        snprintf(text, sizeof(text), "%d", i + 1);
+        asked[i] = i % 2 == 0 ? net_ask(&net, 0, CLUSTER_WRITE, id, text)
+                              : net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    }
+    /* The owner gives it up meanwhile. */
+    net_dump(&net, 1, id);
+    while (net_operation(&net, 1, true))
+        ;
+    ck_assert(net_idle(&net, 1, id));
+    net_unhold(&net, "forward");
+    net_settle(&net, true);
+    for (int i = 0; i < 20; i++) {
+        char text[8];
+        snprintf(text, sizeof(text), "%d", i);
+        ck_assert(i % 2 == 0 ? net_answered(asked[i], STORE_DONE, NULL)
+                             : net_answered(asked[i], STORE_FOUND, text));
+    }
+    net_end(&net);
+}
+END_TEST
+
+/* Nothing waits for ever: the owner is out of reach. */
+START_TEST(requests_end_in_time)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_store(&net, id, (struct version){1, 1, 1}, "stored");
+    (void)net_read(&net, 1, id);
+    (void)net_read(&net, 0, id);
+    net_drop(&net, "forward", -1, -1);
+    net_drop(&net, "where", -1, -1);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    struct net_request *read = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    struct net_request *weak = net_ask(&net, 0, CLUSTER_WEAK_READ, id, NULL);
+    struct net_request *where = net_ask(&net, 0, CLUSTER_OWNER, "y", NULL);
+    net_pass(&net, 2600, true);
+    ck_assert(net_answered(weak, STORE_FOUND, "stored"));
+    ck_assert_int_eq(write->answers + read->answers, 0);
+    net_pass(&net, 2600, true);
+    ck_assert(net_answered(write, BRAIN_EUNKNOWN, NULL));
+    ck_assert(net_answered(read, BRAIN_ETIMEOUT, NULL));
+    ck_assert(net_answered(where, BRAIN_ETIMEOUT, NULL) || where->status == STORE_ABSENT);
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->waiting, 0);
+    net_end(&net);
+}
+END_TEST
+
+/* The link to the owner ends: reads are done again, writes have an unknown outcome. */
+START_TEST(a_lost_link_is_noticed)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_store(&net, id, (struct version){1, 1, 1}, "stored");
+    (void)net_read(&net, 1, id);
+    (void)net_read(&net, 0, id);
+    net_drop(&net, "reply", -1, -1);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    struct net_request *read = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    net_settle(&net, true);
+    net_unhold(&net, "reply");
+    cluster_peer_down(net.nodes[0].cluster, slice_of_string("b@n"), net.now_ms);
+    net_settle(&net, true);
+    ck_assert(net_answered(write, BRAIN_EUNKNOWN, NULL));
+    ck_assert(net_answered(read, STORE_FOUND, "one"));
+    net_end(&net);
+}
+END_TEST
+
+/* Weak reads: of a copy at once, of the warehouse when fenced. */
+START_TEST(weak_reads)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    net_store(&net, "y", (struct version){1, 1, 1}, "stored");
+    (void)net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    struct net_request *weak = net_ask(&net, 1, CLUSTER_WEAK_READ, "x", NULL);
+    ck_assert(net_answered(weak, STORE_FOUND, "one"));
+    net.now_ms += 20000; /* both leases are over */
+    weak = net_ask(&net, 1, CLUSTER_WEAK_READ, "y", NULL);
+    ck_assert(net_answered(weak, STORE_FOUND, "stored"));
+    weak = net_ask(&net, 0, CLUSTER_WEAK_READ, "x", NULL);
+    ck_assert(net_answered(weak, STORE_FOUND, "one"));
+    struct net_request *strong = net_ask(&net, 0, CLUSTER_READ, "x", NULL);
+    ck_assert_int_eq(strong->answers, 0);
+    net_lease(&net, 0);
+    net_settle(&net, true);
+    ck_assert(net_answered(strong, STORE_FOUND, "one"));
+    net_end(&net);
+}
+END_TEST
+
+/* The lease is lost and the node comes back: what it had is a copy, waiting requests are served. */
+START_TEST(a_node_comes_back)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    const char *id = net_id(3, 1, 0, -1, -1, -1);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    cluster_lost(net.nodes[0].cluster, net.now_ms);
+    struct net_request *read = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    net_settle(&net, true);
+    ck_assert_int_eq(cluster_state(net.nodes[0].cluster), CLUSTER_OUT);
+    ck_assert(cluster_copy_held(net.nodes[0].cluster, slice_of_string(id), NULL));
+    ck_assert_int_eq(read->answers, 0);
+    net_view(&net, 1, 6, 2);
+    net_settle(&net, true);
+    struct net_request *write = net_ask(&net, 1, CLUSTER_WRITE, id, "two");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    net.nodes[0].incarnation++;
+    net_view(&net, 1, 7, 3);
+    net.nodes[0].incarnation--;
+    net_join(&net, 0, 7, 3);
+    net_settle(&net, true);
+    ck_assert(net_answered(read, STORE_FOUND, "two"));
+    net_end(&net);
+}
+END_TEST
+
+/* An object used only through one other node moves there; a use at home keeps it. */
+START_TEST(objects_follow_their_users)
+{
+    net_init(&net, 3, 1, 0);
+    net.handoff_uses = 4;
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    for (int i = 0; i < 3; i++)
+        (void)net_read(&net, 1, id);
+    (void)net_read(&net, 0, id);
+    for (int i = 0; i < 3; i++)
+        (void)net_read(&net, 1, id);
+    ck_assert(net_owns(&net, 0, id));
+    (void)net_read(&net, 1, id);
+    net_pass(&net, 200, true);
+    ck_assert(!net_owns(&net, 0, id) && net_owns(&net, 1, id));
+    ck_assert_str_eq(net_read(&net, 1, id), "one");
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->handoffs, 1);
+    net_end(&net);
+}
+END_TEST
+
+/* Drain: clean and dirty objects go to others, whose clients see no error. */
+START_TEST(a_drained_node_owns_nothing)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    char ids[6][NET_TEXT];
+    for (int i = 0; i < 6; i++) {
+        snprintf(ids[i], NET_TEXT, "d%d", i);
+        (void)net_ask(&net, 0, CLUSTER_WRITE, ids[i], ids[i]);
+        net_settle(&net, true);
+        if (i % 2 == 0)
+            net_dump(&net, 0, ids[i]);
+    }
+    net_settle(&net, true);
+    cluster_drain(net.nodes[0].cluster, net.now_ms);
+    net_pass(&net, 2000, true);
+    ck_assert_int_eq(cluster_state(net.nodes[0].cluster), CLUSTER_DRAINED);
+    ck_assert(net.nodes[0].drained);
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->owned, 0);
+    struct net_request *own = net_ask(&net, 0, CLUSTER_READ, "d0", NULL);
+    net_settle(&net, true);
+    ck_assert(net_answered(own, BRAIN_ESHUTDOWN, NULL)); /* nobody owns it */
+    own = net_ask(&net, 0, CLUSTER_READ, "d1", NULL);
+    net_settle(&net, true);
+    ck_assert(net_answered(own, STORE_FOUND, "d1")); /* its owner is another now */
+    net_crash(&net, 0);
+    net_view(&net, 1, 6, 6);
+    net_view(&net, 2, 6, 6);
+    for (int i = 0; i < 6; i++)
+        ck_assert_str_eq(net_read(&net, 1 + i % 2, ids[i]), ids[i]);
+    net_end(&net);
+}
+END_TEST
+
+/* Messages of a view that is not installed yet wait for it, and ask for it. */
+START_TEST(newer_messages_wait)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    net_view(&net, 0, 6, 7);
+    net_settle(&net, false);
+    ck_assert_uint_eq(net.nodes[1].behind, 6);
+    ck_assert_uint_gt(cluster_metrics(net.nodes[1].cluster, net.now_ms)->messages_stashed, 0);
+    net_view(&net, 1, 6, 7);
+    net_view(&net, 2, 6, 7);
+    net_settle(&net, false);
+    for (int i = 0; i < 3; i++) {
+        const struct cluster_metrics *m = cluster_metrics(net.nodes[i].cluster, net.now_ms);
+        ck_assert_uint_eq(m->slots, m->slots_open);
+    }
+    net_end(&net);
+}
+END_TEST
+
+/* Without room for them they are repeated. */
+START_TEST(lost_reports_are_repeated)
+{
+    net_init(&net, 3, 1, 0);
+    net.stash_limit = 0;
+    net_start(&net, 5);
+    net_pass(&net, 500, true);
+    for (int i = 0; i < 3; i++) {
+        const struct cluster_metrics *m = cluster_metrics(net.nodes[i].cluster, net.now_ms);
+        ck_assert_uint_eq(m->slots, m->slots_open);
+        ck_assert_uint_eq(net.nodes[i].evictions, 0);
+    }
+    net_end(&net);
+}
+END_TEST
+
+START_TEST(the_journals_objects_are_copies)
+{
+    net_init(&net, 2, 1, 0);
+    net_create_clusters(&net);
+    uint8_t term[] = {ETF_BINARY, 0, 0, 0, 3, 'o', 'l', 'd'};
+    struct cluster_copy copy = {{1, 1, 7}, false, {NULL, term, sizeof(term)}};
+    copy.value = value_copy(slice_of(term, sizeof(term)));
+    struct slice id = slice_of_string("j");
+    ck_assert_int_eq(cluster_restore(net.nodes[0].cluster, id, &copy, 1000), 0);
+    ck_assert_int_eq(
+        cluster_restore(net.nodes[0].cluster, slice_of_string("aged"), &copy, 70000), 0);
+    value_drop(&copy.value);
+    ck_assert_uint_eq(net.nodes[0].set_aside, 1);
+    net.nodes[0].incarnation++;
+    net.nodes[1].incarnation++;
+    for (int i = 0; i < 2; i++) {
+        net.nodes[i].incarnation--;
+        net_join(&net, i, 5, 3);
+    }
+    net_settle(&net, true);
+    ck_assert_str_eq(net_read(&net, 1, "j"), "old");
+    ck_assert_str_eq(net_read(&net, 1, "aged"), "");
+    net_end(&net);
+}
+END_TEST
+
+START_TEST(hellos)
+{
+    net_init(&net, 1, 0, 0);
+    net_create_clusters(&net);
+    struct buffer out;
+    buffer_init(&out);
+    const char *why;
+    cluster_hello_write(net.nodes[0].cluster, &out);
+    ck_assert_int_eq(cluster_hello_read(net.nodes[0].cluster, buffer_slice(&out), &why), 0);
+    for (size_t cut = 0; cut < out.size; cut++)
+        ck_assert_int_eq(
+            cluster_hello_read(net.nodes[0].cluster, slice_of(out.data, cut), &why), BRAIN_EPROTO);
+    out.data[out.size - 1] ^= 1;
+    ck_assert_int_eq(
+        cluster_hello_read(net.nodes[0].cluster, buffer_slice(&out), &why), BRAIN_EPROTO);
+    ck_assert_ptr_nonnull(strstr(why, "seed"));
+    buffer_clear(&out);
+    etf_write_tuple(&out, 2);
+    etf_write_atom(&out, "hello");
+    etf_write_uint64(&out, CLUSTER_PROTOCOL + 1);
+    ck_assert_int_eq(
+        cluster_hello_read(net.nodes[0].cluster, buffer_slice(&out), &why), BRAIN_EPROTO);
+    ck_assert_ptr_nonnull(strstr(why, "version"));
+    buffer_release(&out);
+    net_end(&net);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cluster behaviour");
+    TCase *tcase = tcase_create("behaviour");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, a_cluster_of_one_sends_nothing);
+    tcase_add_test(tcase, any_node_answers_for_any_object);
+    tcase_add_test(tcase, two_first_touches_have_one_owner);
+    tcase_add_test(tcase, a_write_waits_for_its_copies);
+    tcase_add_test(tcase, lost_backups_are_repeated);
+    tcase_add_test(tcase, fewer_members_than_backups);
+    tcase_add_test(tcase, a_copy_outlives_its_owner);
+    tcase_add_test(tcase, an_unowned_copy_is_looked_after);
+    tcase_add_test(tcase, a_forgotten_copy_is_discarded);
+    tcase_add_test(tcase, requests_keep_their_order);
+    tcase_add_test(tcase, requests_end_in_time);
+    tcase_add_test(tcase, a_lost_link_is_noticed);
+    tcase_add_test(tcase, weak_reads);
+    tcase_add_test(tcase, a_node_comes_back);
+    tcase_add_test(tcase, objects_follow_their_users);
+    tcase_add_test(tcase, a_drained_node_owns_nothing);
+    tcase_add_test(tcase, newer_messages_wait);
+    tcase_add_test(tcase, lost_reports_are_repeated);
+    tcase_add_test(tcase, the_journals_objects_are_copies);
+    tcase_add_test(tcase, hellos);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
