@@ -387,6 +387,10 @@ void place_owned(struct cluster *c, const struct message *message)
     if (!place || place->stage != PLACE_CLAIMING || place->nonce != message->number || owner < 0 ||
         owner == c->view->self)
         return;
+    /* It refused us, and says that it is the owner: it is short of memory, or the home does not
+     * ask. Not again at once. */
+    bool refused =
+        place->refused_by == message->member && epoch_equal(place->refused, message->epoch);
     place->pins++;
     place->stage = PLACE_RESTING;
     place->nonce = 0;
@@ -396,7 +400,9 @@ void place_owned(struct cluster *c, const struct message *message)
     list_remove(&place->timer);
     copy_is_owned(c, message->key, (uint16_t)owner);
     hint_put(c, message->key, (uint16_t)owner, message->epoch);
-    if (!list_is_empty(&place->queue) || !list_is_empty(&place->asking))
+    if (refused)
+        place_wait(c, place);
+    else if (!list_is_empty(&place->queue) || !list_is_empty(&place->asking))
         place_pump(c, place);
     unpin(c, place);
 }

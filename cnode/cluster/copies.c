@@ -175,7 +175,7 @@ void copy_is_owned(struct cluster *c, struct key key, uint16_t owner)
 static bool is_holder(const struct cluster *c, const struct copy *copy)
 {
     uint32_t slot = key_slot(copy->keyed.key);
-    for (uint16_t i = 0; i < c->view->width; i++) {
+    for (uint16_t i = 0; i < c->view->holders; i++) {
         if (c->view->orders[(size_t)slot * c->view->width + i] == c->view->self)
             return true;
     }
