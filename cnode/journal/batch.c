@@ -54,13 +54,21 @@ static struct batch_tail *add_tail(struct batch *batch)
     return &batch->tails[batch->tail_count];
 }
 
-int batch_add(struct batch *batch, uint64_t seq, struct slice head, const struct value *tail)
+static void store_le32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8), p[2] = (uint8_t)(v >> 16),
+    p[3] = (uint8_t)(v >> 24);
+}
+
+int batch_add(
+    struct batch *batch, uint64_t seq, struct slice head, size_t sum, const struct value *tail)
 {
     struct buffer *bytes = &batch->bytes;
     size_t before = bytes->size, tail_size = tail == NULL ? 0 : tail->size;
     bool copied = tail_size > 0 && (tail->block == NULL || tail_size <= COPY_LIMIT);
     struct batch_tail *held = NULL;
     assert(head.size + tail_size <= UINT32_MAX);
+    assert(sum == 0 || (sum <= head.size - 4 && tail_size > 0));
 
     if (tail_size > 0 && !copied && (held = add_tail(batch)) == NULL)
         return BRAIN_ENOMEM;
@@ -75,9 +83,13 @@ int batch_add(struct batch *batch, uint64_t seq, struct slice head, const struct
         bytes->failed = false;
         return BRAIN_ENOMEM;
     }
+    const size_t sum_at = sum != 0 ? before + RECORD_HEADER + sum : 0;
     if (held != NULL) {
-        *held = (struct batch_tail){before, bytes->size, value_hold(*tail)};
+        *held = (struct batch_tail){
+            .record = before, .at = bytes->size, .sum = sum_at, .value = value_hold(*tail)};
         batch->tail_count++;
+    } else if (sum != 0) {
+        store_le32(bytes->data + sum_at, crc32c(0, value_slice(*tail)));
     }
     if (batch->records++ == 0)
         batch->first_seq = seq;
@@ -86,19 +98,32 @@ int batch_add(struct batch *batch, uint64_t seq, struct slice head, const struct
     return 0;
 }
 
+/* A large value is looked at once, also when it is written a second time. */
+static uint32_t sum_of(struct batch *batch, struct batch_tail *tail)
+{
+    if (!tail->summed) {
+        tail->crc = crc32c(0, value_slice(tail->value));
+        tail->summed = true;
+        if (tail->sum != 0)
+            store_le32(batch->bytes.data + tail->sum, tail->crc);
+    }
+    return tail->crc;
+}
+
 void batch_seal(struct batch *batch, uint32_t salt)
 {
-    const struct batch_tail *tail = batch->tails, *end = tail + batch->tail_count;
+    struct batch_tail *tail = batch->tails, *end = tail + batch->tail_count;
     for (size_t at = 0; at < batch->bytes.size;) {
         uint8_t *header = batch->bytes.data + at;
         size_t size = RECORD_HEADER + (size_t)load_be32(header + 4);
-        struct slice rest = slice_of(NULL, 0);
         if (batch->tail_count > 0 && tail < end && tail->record == at) {
-            rest = value_slice(tail->value);
-            size -= rest.size;
+            const size_t rest = tail->value.size;
+            size -= rest;
+            record_seal(header, size, sum_of(batch, tail), rest, salt);
             tail++;
+        } else {
+            record_seal(header, size, 0, 0, salt);
         }
-        record_seal(slice_of(header, size), rest, header, salt);
         at += size;
     }
 }

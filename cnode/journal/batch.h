@@ -14,6 +14,9 @@
 struct batch_tail {
     size_t record; /* where its record begins in `bytes` */
     size_t at;     /* it stands before this place of `bytes` */
+    size_t sum;    /* place in `bytes` of its checksum; 0: it has none there */
+    bool summed;   /* the writer's: crc is known */
+    uint32_t crc;
     struct value value;
 };
 
@@ -39,8 +42,10 @@ struct batch *batch_create(void); /* NULL: no memory */
 void batch_clear(struct batch *batch);
 void batch_destroy(struct batch *batch);
 
-/* 0 or BRAIN_ENOMEM: then the batch is as before. The payload's size fits 32 bits. */
-int batch_add(struct batch *batch, uint64_t seq, struct slice head, const struct value *tail);
+/* As journal_append_summed. 0 or BRAIN_ENOMEM: then the batch is as before. The payload's size fits
+ * 32 bits. */
+int batch_add(
+    struct batch *batch, uint64_t seq, struct slice head, size_t sum, const struct value *tail);
 
 /* Computes the checksums for a segment with this salt. */
 void batch_seal(struct batch *batch, uint32_t salt);

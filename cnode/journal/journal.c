@@ -214,6 +214,12 @@ static int choose_segment(struct journal *journal)
 int journal_append(
     struct journal *journal, uint64_t seq, struct slice head, const struct value *tail)
 {
+    return journal_append_summed(journal, seq, head, 0, tail);
+}
+
+int journal_append_summed(
+    struct journal *journal, uint64_t seq, struct slice head, size_t sum, const struct value *tail)
+{
     assert(!journal->is_closing && !journal->recovering);
     assert(seq > journal->last_seq && seq < RECORD_SEQ_LIMIT);
     size_t tail_size = tail == NULL ? 0 : tail->size;
@@ -230,7 +236,7 @@ int journal_append(
         batch->segment = journal->current;
     }
     uint64_t size_before = batch->size;
-    int status = batch_add(batch, seq, head, tail);
+    int status = batch_add(batch, seq, head, sum, tail);
     if (status != 0)
         return status;
     ledger_append(&journal->ledger, seq);

@@ -57,10 +57,10 @@ void record_header_write(uint8_t out[RECORD_HEADER], uint64_t seq, uint32_t payl
     store_be64(out + 8, seq);
 }
 
-void record_seal(struct slice start, struct slice rest, uint8_t *header, uint32_t salt)
+void record_seal(uint8_t *start, size_t size, uint32_t rest_crc, uint64_t rest_size, uint32_t salt)
 {
-    uint32_t crc = crc32c(salt, slice_of(start.data + 4, start.size - 4));
-    store_be32(header, crc32c(crc, rest));
+    uint32_t crc = crc32c(salt, slice_of(start + 4, size - 4));
+    store_be32(start, crc32c_combine(crc, rest_crc, rest_size));
 }
 
 /* ---- scanning -------------------------------------------------------------------------------- */

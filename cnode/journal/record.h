@@ -23,9 +23,9 @@ bool segment_header_read(const uint8_t header[SEGMENT_HEADER], uint64_t number,
 
 /* Everything but the crc, which depends on the segment. */
 void record_header_write(uint8_t out[RECORD_HEADER], uint64_t seq, uint32_t payload_size);
-/* The checksum over a record that lies in two pieces; `start`: the header, and the beginning of the
- * payload, together. */
-void record_seal(struct slice start, struct slice rest, uint8_t *header, uint32_t salt);
+/* Writes the checksum of a record that lies in two pieces into its header. `start`, `size`: the
+ * header and the beginning of the payload, together; of the rest: its own CRC-32C, and its size. */
+void record_seal(uint8_t *start, size_t size, uint32_t rest_crc, uint64_t rest_size, uint32_t salt);
 
 /* The bytes of a segment. `view` makes [offset, offset + size) readable at `bytes->data`, until its
  * next call; the range lies within `size`. Returns 0, BRAIN_EIO or BRAIN_ENOMEM. */

@@ -42,14 +42,15 @@ int journaling_record(struct journaling *journaling, struct slice id, struct ver
     if (journal_is_failing(journaling->journal))
         return BRAIN_EJOURNAL;
     buffer_clear(head);
+    size_t sum = 0;
     if (value != NULL)
-        stored_write_head(head, id, version, crc32c(0, value_slice(*value)));
+        sum = stored_write_open_head(head, id, version);
     else
         stored_write_tombstone(head, id, version, unix_ms());
     if (buffer_status(head) != 0)
         return BRAIN_ENOMEM;
     announce_live(journaling);
-    return journal_append(journaling->journal, version.seq, buffer_slice(head), value);
+    return journal_append_summed(journaling->journal, version.seq, buffer_slice(head), sum, value);
 }
 
 /* Told to the journal with the next event: when a write replaces another, its record_dead follows

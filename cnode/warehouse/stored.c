@@ -25,6 +25,19 @@ void stored_write_head(struct buffer *out, struct slice id, struct version versi
     etf_write_uint64(out, crc);
 }
 
+size_t stored_write_open_head(struct buffer *out, struct slice id, struct version version)
+{
+    const size_t begin = out->size;
+    etf_write_version(out);
+    etf_write_tuple(out, 6);
+    etf_write_atom(out, "brain1");
+    write_version(out, id, version);
+    /* SMALL_BIG_EXT, also where a shorter form would do: it is the one of known size. */
+    static const uint8_t four_bytes[] = {ETF_SMALL_BIG, 4, 0, 0, 0, 0, 0};
+    buffer_append(out, four_bytes, sizeof(four_bytes));
+    return out->size - begin - 4;
+}
+
 void stored_write_tombstone(
     struct buffer *out, struct slice id, struct version version, uint64_t unix_ms)
 {

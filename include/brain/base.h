@@ -183,6 +183,8 @@ bool utf8_is_valid(struct slice bytes);
 /* CRC-32C (Castagnoli, reflected, initial and final inversion), of `bytes`, continuing from `crc`
  * (0 to start). Uses the processor's instruction where there is one. */
 uint32_t crc32c(uint32_t crc, struct slice bytes);
+/* crc32c(first, bytes) from second = crc32c(0, bytes), without looking at them again. */
+uint32_t crc32c_combine(uint32_t first, uint32_t second, uint64_t second_size);
 
 /* Hex of at most `limit` first bytes, lower case, into `out` (2 * limit + 4 bytes), with "..." when
  * cut. Returns `out`. For log lines that show a bad frame. */

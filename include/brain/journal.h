@@ -109,6 +109,11 @@ int journal_open(struct journal **journal, uv_loop_t *loop, const struct journal
  * and the seq is free again). */
 int journal_append(
     struct journal *journal, uint64_t seq, struct slice head, const struct value *tail);
+/* The same, and the CRC-32C of the value is put, little-endian, into the four bytes at `sum` of the
+ * head (0: none; not of the caller's copy): for a large value by the thread, which has to look at
+ * its bytes anyway. */
+int journal_append_summed(
+    struct journal *journal, uint64_t seq, struct slice head, size_t sum, const struct value *tail);
 /* The end of the turn: hands the batch to the thread; nothing happens when it is empty. Never
  * blocks. */
 void journal_submit(struct journal *journal);

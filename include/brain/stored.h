@@ -13,6 +13,9 @@
 
 /* Appends everything but the value's bytes. */
 void stored_write_head(struct buffer *out, struct slice id, struct version version, uint32_t crc);
+/* The same for a value whose checksum is not known yet: it has four bytes, little-endian, in `out`
+ * at the place that is returned, relative to where the form begins. */
+size_t stored_write_open_head(struct buffer *out, struct slice id, struct version version);
 void stored_write_tombstone(
     struct buffer *out, struct slice id, struct version version, uint64_t unix_ms);
 

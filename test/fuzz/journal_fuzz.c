@@ -61,7 +61,7 @@ static void mend(uint8_t *bytes, size_t size, uint32_t salt)
         if (total > size - at)
             return;
         if ((bytes[at] & 1) == 0)
-            record_seal(slice_of(bytes + at, (size_t)total), slice_of(NULL, 0), bytes + at, salt);
+            record_seal(bytes + at, (size_t)total, 0, 0, salt);
         at += (size_t)total;
     }
 }

@@ -133,8 +133,38 @@ START_TEST(crc32c_ways_agree)
             struct slice head = slice_of(part.data, size / 3);
             struct slice rest = slice_of(part.data + size / 3, size - size / 3);
             ck_assert_uint_eq(crc32c(crc32c(random, head), rest), expected);
+            ck_assert_uint_eq(
+                crc32c_combine(crc32c(random, head), crc32c(0, rest), rest.size), expected);
         }
     }
+}
+END_TEST
+
+/* Long inputs are computed in lanes. */
+START_TEST(crc32c_ways_agree_on_long_inputs)
+{
+    enum { SIZE = 200000 };
+    uint8_t *bytes = malloc(SIZE);
+    uint32_t random = 99;
+    for (size_t i = 0; i < SIZE; i++) {
+        random = random * 1664525 + 1013904223;
+        bytes[i] = (uint8_t)(random >> 24);
+    }
+    for (size_t size = 24570; size <= SIZE; size += size < 24600 ? 1 : 12345) {
+        struct slice part = slice_of(bytes + size % 7, size - 7);
+        const uint32_t expected = crc32c_by_table(random, part);
+        if (crc32c_has_instruction())
+            ck_assert_uint_eq(crc32c_by_instruction(random, part), expected);
+        struct slice rest = slice_of(part.data + 1000, part.size - 1000);
+        ck_assert_uint_eq(
+            crc32c_combine(crc32c(random, slice_of(part.data, 1000)), crc32c(0, rest), rest.size),
+            expected);
+    }
+    free(bytes);
+    /* Sizes beyond memory: of two inputs that follow each other the sizes add. */
+    const uint64_t first = UINT64_C(123456789012345), second = UINT64_C(1) << 40;
+    ck_assert_uint_eq(crc32c_combine(crc32c_combine(random, 0, first), 0, second),
+        crc32c_combine(random, 0, first + second));
 }
 END_TEST
 
@@ -201,6 +231,7 @@ int main(void)
     TCase *checksum = tcase_create("crc32c");
     tcase_add_test(checksum, crc32c_has_the_published_values);
     tcase_add_test(checksum, crc32c_ways_agree);
+    tcase_add_test(checksum, crc32c_ways_agree_on_long_inputs);
     suite_add_tcase(suite, checksum);
     TCase *rest = tcase_create("hex, metrics, errors");
     tcase_add_test(rest, hex_shows_the_first_bytes);

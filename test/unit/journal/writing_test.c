@@ -90,6 +90,39 @@ START_TEST(many_pieces)
 }
 END_TEST
 
+/* The checksum of a value stands in its head, whether the value was copied or is written by
+ * reference. */
+START_TEST(values_are_summed)
+{
+    static const size_t sizes[] = {1, 100, 2048, 2049, 300000};
+    static const uint8_t head[] = "head....tail";
+    open_journal();
+    for (uint64_t i = 0; i < 5; i++) {
+        struct value value = payload_of(i + 1, sizes[i]);
+        ck_assert_int_eq(journal_append_summed(journal, i + 1, slice_of(head, 12), 4, &value), 0);
+        journal_live(journal, i + 1);
+        value_drop(&value);
+    }
+    journal_submit(journal);
+    run_until_written(5);
+    close_journal();
+    open_journal();
+    ck_assert_uint_eq(found_count, 5);
+    for (uint64_t i = 0; i < 5; i++) {
+        struct value value = payload_of(i + 1, sizes[i]);
+        const uint8_t *bytes = found[i].data;
+        ck_assert_uint_eq(found[i].size, 12 + sizes[i]);
+        ck_assert_mem_eq(bytes, "head", 4);
+        ck_assert_mem_eq(bytes + 8, "tail", 4);
+        ck_assert_mem_eq(bytes + 12, value.data, value.size);
+        const uint32_t crc = bytes[4] | (uint32_t)bytes[5] << 8 | (uint32_t)bytes[6] << 16 |
+                             (uint32_t)bytes[7] << 24;
+        ck_assert_uint_eq(crc, crc32c(0, value_slice(value)));
+        value_drop(&value);
+    }
+}
+END_TEST
+
 START_TEST(too_big)
 {
     options.payload_limit_bytes = 1000;
@@ -342,6 +375,7 @@ int main(void)
     tcase_add_test(tcase, round_trip);
     tcase_add_test(tcase, without_block);
     tcase_add_test(tcase, many_pieces);
+    tcase_add_test(tcase, values_are_summed);
     tcase_add_test(tcase, too_big);
     tcase_add_test(tcase, rollover_and_deletion);
     tcase_add_test(tcase, replaced_but_not_durable);
