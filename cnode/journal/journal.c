@@ -260,6 +260,11 @@ void journal_submit(struct journal *journal)
     pthread_mutex_unlock(&journal->lock);
 }
 
+uint64_t journal_collected_bytes(const struct journal *journal)
+{
+    return journal->batch != NULL ? journal->batch->size : 0;
+}
+
 bool journal_is_failing(const struct journal *journal)
 {
     return journal->news.failed_seq != 0;

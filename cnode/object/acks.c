@@ -192,6 +192,12 @@ void store_forget_guard(struct object *object, uint64_t seq)
 
 /* ---- the journal ----------------------------------------------------------------------------- */
 
+bool store_awaits_records(const struct store *store)
+{
+    return store->records.first != NULL || !list_is_empty(&store->unwritten) ||
+           !list_is_empty(&store->unrecorded);
+}
+
 void store_written(struct store *store, uint64_t seq, int status, uint64_t now_ms)
 {
     store->now_ms = now_ms;

@@ -13,6 +13,9 @@
 /* Between two tries of an append that failed: soon enough that a disk with room again is used at
  * once, seldom enough that a full one is left alone. */
 enum { RETRY_MS = 1000 };
+/* Of records that nobody waits for: at most so long, or so many bytes, until they are handed over.
+ */
+enum { COLLECT_MS = 5, COLLECT_BYTES = 128 << 10 };
 /* What surrounds a value in its record: tuple, id, version, checksum. */
 enum { STORED_OVERHEAD = 4096 };
 /* A loss of power may have taken the last records, and their numbers are in the warehouse already:
@@ -84,10 +87,33 @@ static void on_written(void *context, uint64_t seq, int status)
     store_written(journaling->store, seq, status, uv_now(journaling->loop));
 }
 
+/* The turn in which it fires ends with on_turn. */
+static void on_collected(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+/* Waking the journal's thread and being woken by it costs two changes of threads and two system
+ * calls, as much as a score of small writes. Records that somebody waits for go at once; others
+ * (ack = memory) are collected, for some milliseconds at most. */
 static void on_turn(uv_prepare_t *turn)
 {
     struct journaling *journaling = turn->data;
     announce_live(journaling);
+    const uint64_t bytes = journal_collected_bytes(journaling->journal);
+    if (bytes == 0)
+        return;
+    const uint64_t now_ms = uv_now(journaling->loop);
+    if (bytes < COLLECT_BYTES && !store_awaits_records(journaling->store)) {
+        if (journaling->collect_since_ms == 0) {
+            journaling->collect_since_ms = now_ms;
+            uv_timer_start(&journaling->collect, on_collected, COLLECT_MS, 0);
+        }
+        if (now_ms - journaling->collect_since_ms < COLLECT_MS)
+            return;
+    }
+    journaling->collect_since_ms = 0;
+    uv_timer_stop(&journaling->collect);
     journal_submit(journaling->journal);
 }
 
@@ -279,12 +305,18 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
     journaling->turn.data = journaling;
     uv_prepare_start(&journaling->turn, on_turn);
     uv_unref((uv_handle_t *)&journaling->turn);
+    uv_timer_init(loop, &journaling->collect);
+    journaling->collect.data = journaling;
+    uv_unref((uv_handle_t *)&journaling->collect);
+    journaling->open_handles = 2;
     return 0;
 }
 
-static void on_turn_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
     struct journaling *journaling = handle->data;
+    if (--journaling->open_handles > 0)
+        return;
     buffer_release(&journaling->head);
     journaling->closed(journaling->context);
 }
@@ -293,7 +325,8 @@ static void on_journal_closed(void *context)
 {
     struct journaling *journaling = context;
     journaling->journal = NULL;
-    uv_close((uv_handle_t *)&journaling->turn, on_turn_closed);
+    uv_close((uv_handle_t *)&journaling->turn, on_handle_closed);
+    uv_close((uv_handle_t *)&journaling->collect, on_handle_closed);
 }
 
 void journaling_close(struct journaling *journaling, void (*closed)(void *context), void *context)

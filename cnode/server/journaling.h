@@ -13,7 +13,10 @@ enum { BOOT_ID_SIZE = 36 };
 
 struct journaling {
     uv_loop_t *loop;
-    uv_prepare_t turn; /* the end of each turn of the loop: its batch goes to the journal */
+    uv_prepare_t turn;  /* the end of each turn of the loop: its batch goes to the journal */
+    uv_timer_t collect; /* ends the waiting of records that nobody waits for; one turn comes then */
+    uint64_t collect_since_ms; /* 0: nothing is collected */
+    unsigned open_handles;
     struct store *store;
     struct journal *journal; /* NULL: none */
     struct buffer head;      /* of the record being written */

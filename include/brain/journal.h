@@ -115,8 +115,10 @@ int journal_append(
 int journal_append_summed(
     struct journal *journal, uint64_t seq, struct slice head, size_t sum, const struct value *tail);
 /* The end of the turn: hands the batch to the thread; nothing happens when it is empty. Never
- * blocks. */
+ * blocks. Records that nobody waits for may be collected over several turns. */
 void journal_submit(struct journal *journal);
+/* Bytes of the batch that was not handed over yet. */
+uint64_t journal_collected_bytes(const struct journal *journal);
 /* Did the last append or sync fail, and no later one succeed? Then new writes should be refused. */
 bool journal_is_failing(const struct journal *journal);
 /* The last failure in words, "" while it works. Valid until the loop goes on. */

@@ -208,6 +208,8 @@ void store_dumped(struct store *store, struct object *object, int status,
  * stay dirty in RAM; a later status 0 for them only moves on. Dumps of these versions begin with
  * status 0, not before: also while draining. */
 void store_written(struct store *store, uint64_t seq, int status, uint64_t now_ms);
+/* Does anybody wait for that: a write for its answer, a read for what it saw, a dump? */
+bool store_awaits_records(const struct store *store);
 
 /* At start, before anything else: one record of the journal, in the order of seq. It becomes a
  * dirty object (or tombstone) of that version in RAM, replaces an earlier record of its id, and is

@@ -236,7 +236,9 @@ static void journal_is_ahead(void)
 
 START_TEST(a_write_and_its_reads_wait_for_the_journal)
 {
+    ck_assert(!store_awaits_records(store));
     ck_assert_int_eq(set("a", "one", STORE_ACK_JOURNAL, &w[0]), STORE_WAIT);
+    ck_assert(store_awaits_records(store));
     ck_assert_int_eq(get("a", &w[1]), STORE_WAIT);
     ck_assert_int_eq(set("b", "two", STORE_ACK_JOURNAL, NULL), STORE_WAIT); /* a plain {s} */
     ck_assert_int_eq(get("b", &w[2]), STORE_WAIT);
@@ -248,8 +250,10 @@ START_TEST(a_write_and_its_reads_wait_for_the_journal)
     assert_answer(0, &w[0], STORE_DONE, "");
     assert_answer(1, &w[1], STORE_FOUND, "one");
     ck_assert_int_eq(get_is("a", "one"), STORE_FOUND);
+    ck_assert(store_awaits_records(store)); /* the read of b */
     store_written(store, 2, 0, now);
     assert_answer(2, &w[2], STORE_FOUND, "two");
+    ck_assert(!store_awaits_records(store)); /* c is for nobody to wait for */
     ck_assert_uint_eq(metrics()->waiting, 0);
     ck_assert_uint_eq(asked_count, 0);
 }
@@ -512,7 +516,9 @@ START_TEST(a_dump_waits_for_its_record)
 {
     set("a", "one", STORE_ACK_MEMORY, NULL);
     set("b", "two", STORE_ACK_MEMORY, NULL);
+    ck_assert(!store_awaits_records(store));
     persist("b", &w[0]);
+    ck_assert(store_awaits_records(store));
     persist("a", &w[1]);
     ck_assert_uint_eq(asked_count, 0);
     ck_assert_uint_eq(metrics()->persisting, 0);
