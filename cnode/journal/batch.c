@@ -1,6 +1,7 @@
 #include "batch.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "record.h"
 
@@ -15,28 +16,65 @@ struct batch *batch_create(void)
     return heap_allocate_zeroed(sizeof(struct batch));
 }
 
+static void set_memory(struct batch *batch, struct block *memory)
+{
+    const size_t size = batch->bytes.size;
+    batch->memory = memory;
+    buffer_init(&batch->bytes);
+    if (memory != NULL) {
+        batch->bytes.data = memory->bytes;
+        batch->bytes.capacity = memory->size;
+        batch->bytes.size = size;
+    }
+}
+
+/* Under load there are many batches of the size at which they are handed over, until they are
+ * synced: in a block, their memory is recycled. With one write per turn there are more yet, small
+ * ones. */
+static bool make_room(struct batch *batch, size_t more)
+{
+    enum { FIRST = 1 << 10, LARGE = 64 << 10, WHOLE = 160 << 10 };
+    const struct buffer *bytes = &batch->bytes;
+    const size_t needed = bytes->size + more;
+    if (needed <= bytes->capacity)
+        return true;
+    size_t capacity = bytes->capacity < FIRST ? FIRST : bytes->capacity;
+    while (capacity < needed)
+        capacity = capacity < LARGE / 4 ? capacity * 4 : capacity < WHOLE ? WHOLE : capacity * 2;
+    struct block *memory = block_create(capacity);
+    if (memory == NULL)
+        return false;
+    if (bytes->size > 0)
+        memcpy(memory->bytes, bytes->data, bytes->size);
+    block_drop(batch->memory);
+    set_memory(batch, memory);
+    return true;
+}
+
 void batch_clear(struct batch *batch)
 {
     for (size_t i = 0; i < batch->tail_count; i++)
         value_drop(&batch->tails[i].value);
-    struct buffer bytes = batch->bytes;
+    struct block *memory = batch->memory;
     struct batch_tail *tails = batch->tails;
     size_t tail_capacity = batch->tail_capacity;
-    if (bytes.capacity > KEEP_LIMIT)
-        buffer_release(&bytes);
-    buffer_clear(&bytes);
+    if (memory != NULL && memory->size > KEEP_LIMIT) {
+        block_drop(memory);
+        memory = NULL;
+    }
     if (tail_capacity > KEEP_LIMIT / sizeof(*tails)) {
         heap_release(tails);
         tails = NULL;
         tail_capacity = 0;
     }
-    *batch = (struct batch){.bytes = bytes, .tails = tails, .tail_capacity = tail_capacity};
+    *batch = (struct batch){.tails = tails, .tail_capacity = tail_capacity};
+    set_memory(batch, memory);
 }
 
 void batch_destroy(struct batch *batch)
 {
     batch_clear(batch);
-    buffer_release(&batch->bytes);
+    block_drop(batch->memory);
     heap_release(batch->tails);
     heap_release(batch);
 }
@@ -72,17 +110,13 @@ int batch_add(
 
     if (tail_size > 0 && !copied && (held = add_tail(batch)) == NULL)
         return BRAIN_ENOMEM;
-    uint8_t *header = buffer_extend(bytes, RECORD_HEADER);
-    if (header != NULL)
-        record_header_write(header, seq, (uint32_t)(head.size + tail_size));
+    if (!make_room(batch, RECORD_HEADER + head.size + (copied ? tail_size : 0)))
+        return BRAIN_ENOMEM;
+    record_header_write(
+        buffer_extend(bytes, RECORD_HEADER), seq, (uint32_t)(head.size + tail_size));
     buffer_append_slice(bytes, head);
     if (copied)
         buffer_append(bytes, tail->data, tail_size);
-    if (buffer_status(bytes) != 0) {
-        bytes->size = before;
-        bytes->failed = false;
-        return BRAIN_ENOMEM;
-    }
     const size_t sum_at = sum != 0 ? before + RECORD_HEADER + sum : 0;
     if (held != NULL) {
         *held = (struct batch_tail){

@@ -22,7 +22,8 @@ struct batch_tail {
 
 struct batch {
     struct batch *next;
-    struct buffer bytes;
+    struct buffer bytes;  /* in `memory` */
+    struct block *memory; /* NULL: none yet */
     struct batch_tail *tails;
     size_t tail_count, tail_capacity;
     uint64_t segment; /* the ledger's ordinal */
