@@ -14,6 +14,15 @@ static struct dirty *dirty_find(struct cluster *c, struct key key)
     return (struct dirty *)(void *)keyed_find(&slot_of(c, key)->dirty, key);
 }
 
+static void put_in(struct cluster *c, struct dirty *dirty, struct link *list)
+{
+    list_remove(&dirty->timer);
+    list_append(list, &dirty->timer);
+    c->settled_count -= dirty->settled_in == c->settling;
+    dirty->settled_in = list == &c->settled ? c->settling : 0;
+    c->settled_count += list == &c->settled;
+}
+
 static struct dirty *dirty_create(struct cluster *c, struct key key, struct slice id)
 {
     size_t acks = c->options.backups * sizeof(struct version);
@@ -25,7 +34,7 @@ static struct dirty *dirty_create(struct cluster *c, struct key key, struct slic
     dirty->id = (uint8_t *)dirty->acknowledged + acks;
     memcpy(dirty->id, id.data, id.size);
     list_init(&dirty->timer);
-    list_append(&c->settled, &dirty->timer);
+    put_in(c, dirty, &c->settled);
     keyed_insert(&slot_of(c, key)->dirty, &dirty->keyed);
     c->dirty++;
     return dirty;
@@ -34,6 +43,7 @@ static struct dirty *dirty_create(struct cluster *c, struct key key, struct slic
 void dirty_free(struct cluster *c, struct dirty *dirty)
 {
     list_remove(&dirty->timer);
+    c->settled_count -= dirty->settled_in == c->settling;
     keyed_remove(&slot_of(c, dirty->keyed.key)->dirty, &dirty->keyed);
     c->dirty--;
     heap_release(dirty);
@@ -107,8 +117,7 @@ static struct version common(const struct cluster *c, const struct dirty *dirty)
 
 static void settle(struct cluster *c, struct dirty *dirty)
 {
-    list_remove(&dirty->timer);
-    list_append(&c->settled, &dirty->timer);
+    put_in(c, dirty, &c->settled);
     dirty->told = true;
 }
 
@@ -127,8 +136,7 @@ static void offer(struct cluster *c, struct dirty *dirty)
             c->objects.backed_up(c->objects.context, dirty_id(dirty), dirty->version);
         return;
     }
-    list_remove(&dirty->timer);
-    list_append(&c->unsettled, &dirty->timer);
+    put_in(c, dirty, &c->unsettled);
     dirty->sent_ms = c->now_ms;
     for (uint16_t i = 0; i < c->view->holders; i++) {
         if (version_compare(dirty->acknowledged[i], dirty->version) < 0)
@@ -165,8 +173,7 @@ int cluster_object_written(struct cluster *c, struct slice id, struct version ve
     start_view(c, dirty);
     dirty->version = version;
     dirty->told = holders == 0;
-    list_remove(&dirty->timer);
-    list_append(holders == 0 ? &c->settled : &c->unsettled, &dirty->timer);
+    put_in(c, dirty, holders == 0 ? &c->settled : &c->unsettled);
     dirty->sent_ms = now_ms;
     for (uint16_t i = 0; i < holders; i++)
         send_version(c, dirty, view_holder(c->view, key_slot(key), i),
@@ -273,8 +280,11 @@ void owned_held(struct cluster *c, uint16_t member, const struct message *messag
 void dirty_begin(struct cluster *c, const struct view *before)
 {
     list_take_all(&c->stale_dirty, &c->unsettled);
-    if (keeps(c, CLUSTER_R6_RESEND))
+    if (keeps(c, CLUSTER_R6_RESEND)) {
         list_take_all(&c->stale_dirty, &c->settled);
+        c->settling++;
+        c->settled_count = 0;
+    }
     if (before && before->holders == 0 && c->view->holders > 0) {
         c->sweeping = true;
         c->sweep_cursor = 0;
@@ -304,8 +314,7 @@ static void sweep(struct cluster *c, uint32_t *budget)
             return;
         }
         dirty->version = what.version;
-        list_remove(&dirty->timer);
-        list_append(&c->stale_dirty, &dirty->timer);
+        put_in(c, dirty, &c->stale_dirty);
     }
 }
 

@@ -223,6 +223,19 @@ void place_pump(struct cluster *c, struct cluster_place *place)
     unpin(c, place);
 }
 
+bool places_want(const struct cluster *c)
+{
+    for (uint32_t s = 0; c->places > 0 && s < CLUSTER_SLOTS; s++) {
+        const struct keyed_table *places = &c->slots[s].places;
+        for (struct keyed *node = keyed_any(places); node; node = keyed_next(places, node)) {
+            const struct cluster_place *place = (const struct cluster_place *)(const void *)node;
+            if (place->wanted || place->raising || place->stage == PLACE_FETCHING)
+                return true;
+        }
+    }
+    return false;
+}
+
 void place_want(struct cluster *c, struct key key, struct slice id)
 {
     struct cluster_place *place = place_find(c, key);

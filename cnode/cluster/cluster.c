@@ -56,6 +56,7 @@ struct cluster *cluster_create(const struct cluster_options *options, struct clu
     /* Nonces only have to differ within one incarnation; numbers too. A start that nobody knows
      * makes that a stray message of another run fits nothing. */
     c->nonce = c->number = options->random_seed >> 16;
+    c->settling = 1;
     c->state = CLUSTER_OUT;
     return c;
 }
@@ -221,11 +222,7 @@ const struct cluster_metrics *cluster_metrics(struct cluster *c, uint64_t now_ms
     }
     m->copies = c->copies;
     m->copies_bytes = c->copies_bytes;
-    m->unbacked = 0;
-    for (const struct link *link = c->unsettled.next; link != &c->unsettled; link = link->next)
-        m->unbacked++;
-    for (const struct link *link = c->stale_dirty.next; link != &c->stale_dirty; link = link->next)
-        m->unbacked++;
+    m->unbacked = c->dirty - c->settled_count;
     m->waiting = c->waiting;
     m->memory = slots_memory(c) + c->copies * sizeof(struct copy) + c->copies_bytes +
                 c->places * sizeof(struct cluster_place) + c->dirty * sizeof(struct dirty) +

@@ -93,10 +93,11 @@ struct dirty {
     struct link timer;      /* in cluster.unsettled by sent_ms, .stale_dirty or .settled */
     struct version version; /* the latest; seq 0 in all: none yet (reserved) */
     uint64_t sent_ms;
-    uint64_t view; /* in which `acknowledged` was filled */
-    bool told;     /* objects.backed_up was called for `version`, or was not needed */
-    bool listed;   /* others may hold copies that the home knows of */
-    bool full;     /* the version was sent with its value in this view */
+    uint64_t view;       /* in which `acknowledged` was filled */
+    uint64_t settled_in; /* equal to cluster.settling: in .settled */
+    bool told;           /* objects.backed_up was called for `version`, or was not needed */
+    bool listed;         /* others may hold copies that the home knows of */
+    bool full;           /* the version was sent with its value in this view */
     uint16_t id_size;
     uint8_t *id;                   /* behind acknowledged[] */
     struct version acknowledged[]; /* by the rank of holders, options.backups */
@@ -213,6 +214,7 @@ struct cluster {
     struct cluster_request *held_first, **held_end;
     struct link foreigners;
     struct link unsettled, stale_dirty, settled;
+    uint64_t settling, settled_count;
     struct link fresh_copies, stale_copies;
     bool sweeping; /* dirty objects that no holder has been told of are looked for */
     uint64_t sweep_cursor, drain_cursor;
@@ -299,6 +301,7 @@ void place_settle(struct cluster *c, struct cluster_place *place); /* frees it w
 void place_pump(struct cluster *c, struct cluster_place *place);
 void place_retry(struct cluster *c, struct cluster_place *place);
 void place_want(struct cluster *c, struct key key, struct slice id);
+bool places_want(const struct cluster *c); /* is any of them about to own its id? */
 void place_void(struct cluster *c, struct cluster_place *place); /* R2: claim, unadopted grant */
 void place_granted(struct cluster *c, const struct message *message);
 void place_owned(struct cluster *c, const struct message *message);

@@ -143,6 +143,8 @@ void cluster_lost(struct cluster *c, uint64_t now_ms)
     c->sweeping = false;
     list_take_all(&c->stale_dirty, &c->unsettled);
     list_take_all(&c->stale_dirty, &c->settled);
+    c->settling++;
+    c->settled_count = 0;
 }
 
 /* R1: everything owned is given up before the next join. */
