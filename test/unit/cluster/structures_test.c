@@ -14,6 +14,13 @@ enum { KEYS = 300 };
 static struct idmap_entry model[KEYS];
 static bool there[KEYS];
 
+static uint64_t state = 1;
+static int any(void)
+{
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (int)(state >> 34);
+}
+
 static struct key key_number(unsigned i)
 {
     return (struct key){i, i % 7}; /* seven chains */
@@ -44,12 +51,11 @@ START_TEST(idmap_is_a_map)
     struct idmap map = {.with_owner = _i == 1};
     struct epoch_views views = {0};
     memset(there, 0, sizeof(there));
-    srand(1);
     for (int step = 0; step < 20000; step++) {
-        unsigned i = (unsigned)rand() % (step % 4000 < 2000 ? KEYS : KEYS / 8);
+        unsigned i = (unsigned)any() % (step % 4000 < 2000 ? KEYS : KEYS / 8);
         struct idmap_entry entry = {key_number(i),
-            {(uint64_t)rand() % 50, 1 + (uint64_t)rand() % 1000}, (uint16_t)(_i * (rand() % 4096))};
-        if (rand() % 5 < 2 + (step / 2000) % 2) {
+            {(uint64_t)any() % 50, 1 + (uint64_t)any() % 1000}, (uint16_t)(_i * (any() % 4096))};
+        if (any() % 5 < 2 + (step / 2000) % 2) {
             ck_assert_int_eq(idmap_put(&map, &views, &entry), 0);
             model[i] = entry;
             there[i] = true;
