@@ -200,7 +200,7 @@ bool store_awaits_records(const struct store *store)
 
 void store_written(struct store *store, uint64_t seq, int status, uint64_t now_ms)
 {
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     if (seq > store->settled_seq)
         store->settled_seq = seq;
     if (status == 0 && seq > store->written_seq)

@@ -1,49 +1,7 @@
-/* What time brings: expired waiters, retries, idle steps; and the drain. */
+/* What time brings: expired waiters, retries, idle steps (rest.c); and the drain. */
 #include "store_inside.h"
 
 #include <assert.h>
-
-/* Stamps wrap after 65536 ticks, at least 8 times key_ttl. An item that nobody looked at for so
- * long (it was busy) only seems to have been used more lately than it was. */
-uint32_t store_idle_ticks(const struct store *store, const struct item *item, uint64_t now_ms)
-{
-    uint16_t now_tick = (uint16_t)(now_ms / store->idle_clean.granularity_ms);
-    return (uint16_t)(now_tick - item->accessed);
-}
-
-uint32_t store_idle_limit(const struct store *store, const struct item *item)
-{
-    return item->flags & ITEM_DIRTY ? store->ttl_ticks : 2 * store->ttl_ticks;
-}
-
-/* When it will have been dirty for max_dirty_ms. The group's start is a little before its entry. */
-static uint64_t overdue_at_ms(const struct store *store, const struct item *item)
-{
-    uint64_t bound_ms = store->options.max_dirty_ms;
-    if (bound_ms == 0 || !(item->flags & ITEM_DIRTY))
-        return UINT64_MAX;
-    return store->ages.start_ms[item->age] + bound_ms;
-}
-
-bool store_is_overdue(const struct store *store, const struct item *item, uint64_t now_ms)
-{
-    return overdue_at_ms(store, item) <= now_ms;
-}
-
-void store_rest(struct store *store, struct item *item, uint64_t now_ms)
-{
-    assert(!(item->flags & ITEM_BUSY));
-    list_remove(&item->idle);
-    if (store->draining && item->flags & ITEM_DIRTY) {
-        list_append(&store->cold, &item->idle);
-        return;
-    }
-    struct wheel *wheel = item->flags & ITEM_DIRTY ? &store->idle_dirty : &store->idle_clean;
-    uint32_t limit = store_idle_limit(store, item), idle = store_idle_ticks(store, item, now_ms);
-    uint64_t due_tick = now_ms / wheel->granularity_ms + (limit > idle ? limit - idle : 0);
-    uint64_t due_ms = due_tick * wheel->granularity_ms, bound_ms = overdue_at_ms(store, item);
-    wheel_insert(wheel, &item->idle, due_ms < bound_ms ? due_ms : bound_ms);
-}
 
 /* ---- retries --------------------------------------------------------------------------------- */
 
@@ -102,37 +60,13 @@ static void advance_waiters(struct store *store, uint64_t now_ms, uint32_t *budg
     }
 }
 
-/* ---- idling ---------------------------------------------------------------------------------- */
-
-static void advance_idle(
-    struct store *store, struct wheel *wheel, uint64_t now_ms, uint32_t *budget)
-{
-    struct link *link;
-    while (*budget > 0 && (link = wheel_take(wheel, now_ms)) != NULL) {
-        struct item *item = list_entry(link, struct item, idle);
-        --*budget;
-        if (store_is_overdue(store, item, now_ms)) {
-            list_append(&store->cold, &item->idle);
-        } else if (store_idle_ticks(store, item, now_ms) < store_idle_limit(store, item)) {
-            store_rest(store, item, now_ms); /* was used meanwhile */
-        } else if (item->flags & ITEM_DIRTY) {
-            list_append(&store->cold, &item->idle);
-        } else {
-            store_remove(store, item);
-            store->metrics.dropped_idle++;
-        }
-    }
-}
-
 /* ---- drain ----------------------------------------------------------------------------------- */
 
 static void make_cold(void *context, struct item *item)
 {
     struct store *store = context;
-    if ((item->flags & (ITEM_DIRTY | ITEM_BUSY)) != ITEM_DIRTY)
-        return;
-    list_remove(&item->idle);
-    list_append(&store->cold, &item->idle);
+    if ((item->flags & (ITEM_DIRTY | ITEM_BUSY)) == ITEM_DIRTY)
+        store_make_cold(store, item);
 }
 
 static void advance_drain(struct store *store, uint32_t *budget)
@@ -146,7 +80,7 @@ static void advance_drain(struct store *store, uint32_t *budget)
 
 void store_drain(struct store *store, uint64_t now_ms)
 {
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     if (!store->draining) {
         store->breaker_probe_at_ms = now_ms;
         store->draining = true;
@@ -166,7 +100,7 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 
 uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
 {
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     uint32_t left = budget > 0 ? budget : 1;
     advance_waiters(store, now_ms, &left);
     if (store->breaker_open)
@@ -174,9 +108,11 @@ uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
     advance_retries(store, now_ms, &left);
     if (store->draining)
         advance_drain(store, &left);
-    advance_idle(store, &store->idle_dirty, now_ms, &left);
-    advance_idle(store, &store->idle_clean, now_ms, &left);
-    store_make_room(store, 0, left);
+    store_advance_rest(store, PAGE_DIRTY, &left);
+    store_advance_rest(store, PAGE_CLEAN, &left);
+    while (store_compact(store, true, &left))
+        ;
+    store_make_room(store, 0, 0, left);
     store_pump(store);
     if (left == 0)
         return 0;
@@ -187,8 +123,8 @@ uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
     if (store->options.max_dirty_ms > 0)
         next_ms = at_most(next_ms, store->options.max_dirty_ms);
     next_ms = at_most(next_ms, breaker_next_ms(store));
-    next_ms = at_most(next_ms, wheel_next_ms(&store->idle_dirty, now_ms));
-    next_ms = at_most(next_ms, wheel_next_ms(&store->idle_clean, now_ms));
+    for (unsigned kind = 0; kind < PAGE_KINDS; kind++)
+        next_ms = at_most(next_ms, wheel_next_ms(&store->idle[kind], now_ms));
     next_ms = at_most(next_ms, wheel_next_ms(&store->backoff, now_ms));
     if (store->deadlines.oldest && store->deadlines.oldest->deadline_ms > now_ms)
         next_ms = at_most(next_ms, store->deadlines.oldest->deadline_ms - now_ms);

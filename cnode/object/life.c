@@ -33,9 +33,16 @@ void object_attach(struct store *store, struct object *object, struct item *item
         object->stored = epochs_unpack(&store->epochs, item->version);
         object->stored_known = true;
     }
-    list_remove(&item->idle);
+    store_leave_cold(store, item);
+    object->version = item->version;
     item->object = object;
     item->flags |= ITEM_BUSY;
+}
+
+void object_detach(struct object *object)
+{
+    object->item->version = object->version;
+    object->item->flags &= (uint8_t)~ITEM_BUSY;
 }
 
 struct object *object_create(struct store *store, struct item *item)
@@ -72,8 +79,7 @@ static struct item *object_dissolve(struct store *store, struct object *object)
     assert(!object->reads.first && !object->persists.first && object->pins == 0);
     list_remove(&object->link);
     list_remove(&object->unwritten);
-    item->flags &= (uint8_t)~ITEM_BUSY;
-    list_init(&item->idle);
+    object_detach(object);
     /* Without memory, or room, what the warehouse holds is forgotten: the next dump then finds out
      * by a conflict. */
     if (item->flags & ITEM_DIRTY && item->flags & ITEM_HAS_STORED && object->stored_known &&
@@ -135,9 +141,9 @@ void object_settle(struct store *store, struct object *object, uint64_t now_ms)
         bool tried = object->failures > 0;
         item = object_dissolve(store, object);
         if (tried && store->breaker_open)
-            list_append(&store->cold, &item->idle); /* its time had come, however lately used */
+            store_make_cold(store, item); /* its time had come, however lately used */
         else
-            store_rest(store, item, now_ms);
+            store_rest(store, item);
         return;
     }
     bool leave = object->leave;
@@ -148,7 +154,7 @@ void object_settle(struct store *store, struct object *object, uint64_t now_ms)
         store_remove(store, item);
         store->metrics.dropped_persist++;
     } else {
-        store_rest(store, item, now_ms);
+        store_rest(store, item);
     }
 }
 
@@ -233,7 +239,7 @@ static bool start_dump(struct store *store, struct object *object)
         return true;
     }
     assert(item->flags & ITEM_DIRTY && object->stage == OBJECT_LISTED && !object->rewritten);
-    struct version version = epochs_unpack(&store->epochs, item->version);
+    struct version version = epochs_unpack(&store->epochs, object->version);
     if (!is_recorded(store, version.seq) && !hold_dump(store, object))
         return false;
     list_remove(&object->link);
@@ -267,12 +273,12 @@ static struct object *next_dump(struct store *store)
         link = list_first(&store->retries);
     if (link)
         return list_entry(link, struct object, link);
-    link = list_first(&store->cold);
-    struct item *item = link ? list_entry(link, struct item, idle) : store_dirty_victim(store);
+    struct item *cold = store_first_cold(store);
+    struct item *item = cold ? cold : store_dirty_victim(store);
     if (!item || !may_start(store, item_value_size(item)))
         return NULL;
     /* Holding what is to leave RAM would take more of it. */
-    if (!link && !is_recorded(store, item_seq(store, item)))
+    if (!cold && !is_recorded(store, item_seq(store, item)))
         return NULL;
     struct object *object = object_create(store, item);
     if (!object)
@@ -393,8 +399,7 @@ static void leave_to(struct store *store, struct object *object, int status)
     struct item *item = object->item;
     store_forget_guard(object, UINT64_MAX);
     store_bury_record(store, item_seq(store, item));
-    item->flags &= (uint8_t)~ITEM_BUSY;
-    list_init(&item->idle);
+    object_detach(object);
     store_remove(store, item);
     object->item = NULL;
     store_answer_persists(store, object, true, status);
@@ -411,7 +416,8 @@ static void give_up(struct store *store, struct object *object)
     forget_dump(store, object);
     store->metrics.dumps_late++;
     store->events.set_aside(store->events.context, item_id(item),
-        epochs_unpack(&store->epochs, item->version), item->flags & ITEM_TOMBSTONE ? NULL : &value);
+        epochs_unpack(&store->epochs, object->version),
+        item->flags & ITEM_TOMBSTONE ? NULL : &value);
     leave_to(store, object, BRAIN_ECONFLICT);
 }
 
@@ -464,7 +470,7 @@ void store_dumped(struct store *store, struct object *object, int status,
     const struct version *stored, uint64_t now_ms)
 {
     assert(object->stage == OBJECT_DUMPING);
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     object->stage = OBJECT_RESTING;
     object->pins++;
     store->metrics.persisting--;
@@ -477,6 +483,6 @@ void store_dumped(struct store *store, struct object *object, int status,
         fail(store, object, status == BRAIN_ECONFLICT ? BRAIN_EWAREHOUSE : status, now_ms);
     store_release_reads(store, object);
     object_unpin(store, object, now_ms);
-    store_make_room(store, 0, store_looks_for(0));
+    store_make_room(store, 0, 0, store_looks_for(0));
     store_pump(store);
 }

@@ -8,11 +8,11 @@ static int fill(
     struct store *store, struct object *object, struct version version, const struct value *value)
 {
     struct item *empty = object->item;
-    struct item *item = item_create(item_id(empty), value, false);
+    struct item *item = item_create(&store->pages, item_id(empty), value, false);
     if (!item)
         return BRAIN_ENOMEM;
-    if (epochs_hold(&store->epochs, version, &item->version) != 0) {
-        item_release(item);
+    if (epochs_hold(&store->epochs, version, &object->version) != 0) {
+        item_release(&store->pages, item);
         return BRAIN_ENOMEM;
     }
     item->accessed = empty->accessed;
@@ -21,7 +21,7 @@ static int fill(
     object->item = item;
     table_replace(&store->table, table_hash(&store->table, item_id(item)), empty, item);
     store_uncount(store, empty);
-    item_release(empty);
+    item_release(&store->pages, empty);
     store_count(store, item);
     return 0;
 }
@@ -62,7 +62,7 @@ void object_become_unknown(struct store *store, struct object *object)
     store_bury_record(store, item_seq(store, item));
     ages_leave(&store->ages, item->age);
     store_uncount(store, item);
-    epochs_drop(&store->epochs, item->version);
+    epochs_drop(&store->epochs, object->version);
     item->flags &= (uint8_t) ~(ITEM_DIRTY | ITEM_TOMBSTONE | ITEM_UNSURE);
     item->flags |= ITEM_UNKNOWN;
     store_count(store, item);
@@ -78,7 +78,7 @@ void object_become_unknown(struct store *store, struct object *object)
 static void compare_restored(struct store *store, struct object *object, struct version stored)
 {
     struct item *item = object->item;
-    struct version own = epochs_unpack(&store->epochs, item->version);
+    struct version own = epochs_unpack(&store->epochs, object->version);
     int order = version_compare(stored, own);
     if (store_is_lost_successor(stored, own)) {
         object_become_unknown(store, object);
@@ -96,7 +96,7 @@ void store_loaded(struct store *store, struct object *object, int status,
     const struct version *version, const struct value *value, uint64_t now_ms)
 {
     assert(object->stage == OBJECT_LOADING && (status != 0 || value));
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     object->stage = OBJECT_RESTING;
     object->pins++;
     store->metrics.loading--;
@@ -113,7 +113,7 @@ void store_loaded(struct store *store, struct object *object, int status,
         if (overwritten) {
             /* The write wins, so it must be the later version. Without memory or journal for that,
              * the dump's conflict will say so again. */
-            struct version own = epochs_unpack(&store->epochs, object->item->version);
+            struct version own = epochs_unpack(&store->epochs, object->version);
             object->stored_known =
                 version_compare(own, stored) > 0 || store_renew_version(store, object->item) == 0;
         } else if (status == 0 && object->item->flags & ITEM_UNKNOWN) {
@@ -130,6 +130,6 @@ void store_loaded(struct store *store, struct object *object, int status,
     if (!(object->item->flags & ITEM_DIRTY))
         store_answer_persists(store, object, true, STORE_DONE);
     object_unpin(store, object, now_ms);
-    store_make_room(store, 0, store_looks_for(status == 0 ? value->size : 0));
+    store_make_room(store, 0, 0, store_looks_for(status == 0 ? value->size : 0));
     store_pump(store);
 }

@@ -25,7 +25,9 @@ struct store *store_create(const struct store_options *options, struct store_eve
     store->evict_above =
         options->memory_limit_bytes > 0 ? options->memory_limit_bytes / 20 * 19 : UINT64_MAX;
     store->random = options->hash_seed | 1;
-    if (table_init(&store->table, options->hash_seed) != 0) {
+    pages_init(&store->pages, options->memory_limit_bytes);
+    if (table_init(&store->table, &store->pages, options->hash_seed) != 0) {
+        pages_release(&store->pages);
         heap_release(store);
         return NULL;
     }
@@ -39,10 +41,12 @@ struct store *store_create(const struct store_options *options, struct store_eve
     uint64_t granularity_ms = shortest_ms / 128 + 1;
     if (granularity_ms < ttl_ms / 8192 + 1)
         granularity_ms = ttl_ms / 8192 + 1;
-    wheel_init(&store->idle_dirty, granularity_ms);
-    wheel_init(&store->idle_clean, granularity_ms);
+    for (unsigned kind = 0; kind < PAGE_KINDS; kind++)
+        wheel_init(&store->idle[kind], granularity_ms);
     /* Times of access are rounded down to a tick: never idle too early. */
     store->ttl_ticks = (uint32_t)((ttl_ms + 2 * (granularity_ms - 1)) / granularity_ms);
+    store->pass_gap[PAGE_CLEAN] = (uint32_t)(ttl_ms / granularity_ms / 16);
+    store->pass_gap[PAGE_DIRTY] = (uint32_t)(shortest_ms / granularity_ms / 16);
     wheel_init(&store->backoff, store->options.retry_min_ms / 8 + 1);
     list_init(&store->unwritten);
     list_init(&store->unrecorded);
@@ -55,9 +59,11 @@ struct store *store_create(const struct store_options *options, struct store_eve
 
 static void release_item(void *context, struct item *item)
 {
+    struct store *store = context;
+    store_leave_cold(store, item);
     if (item->flags & ITEM_BUSY)
-        object_free(context, item->object);
-    item_release(item);
+        object_free(store, item->object);
+    item_release(&store->pages, item);
 }
 
 void store_destroy(struct store *store)
@@ -73,6 +79,7 @@ void store_destroy(struct store *store)
     for (size_t cursor = 0; table_scan(&store->table, &cursor, release_item, store);)
         ;
     table_release(&store->table);
+    pages_release(&store->pages);
     epochs_release(&store->epochs);
     heap_release(store);
 }
@@ -110,7 +117,7 @@ static void count(struct store *store, const struct item *item, uint64_t one)
 {
     struct store_metrics *metrics = &store->metrics;
     /* `one` is 1, or -1 in the arithmetic of uint64_t. */
-    store->item_memory += one * item_memory(item);
+    store->block_memory += one * item_memory_outside(item);
     if (item->flags & ITEM_UNKNOWN)
         return;
     uint64_t value_bytes = one * item_value_size(item);
@@ -134,9 +141,17 @@ void store_uncount(struct store *store, const struct item *item)
 
 /* ---- what requests have in common ------------------------------------------------------------ */
 
-void store_touch(struct store *store, struct item *item, uint64_t now_ms)
+void store_set_now(struct store *store, uint64_t now_ms)
 {
-    item->accessed = (uint16_t)(now_ms / store->idle_clean.granularity_ms);
+    if (store->now_ms == now_ms)
+        return;
+    store->now_ms = now_ms;
+    store->now_tick = now_ms / store->idle[PAGE_CLEAN].granularity_ms;
+}
+
+void store_touch(struct store *store, struct item *item)
+{
+    item->accessed = (uint16_t)store->now_tick;
 }
 
 uint64_t store_random(struct store *store)
@@ -152,7 +167,7 @@ uint64_t store_random(struct store *store)
 static void drop_versions(struct store *store, struct item *item)
 {
     if (!(item->flags & ITEM_UNKNOWN))
-        epochs_drop(&store->epochs, item->version);
+        epochs_drop(&store->epochs, item_version(item));
     if (item->flags & ITEM_STORED_KNOWN)
         epochs_drop(&store->epochs, *item_stored(item));
 }
@@ -163,10 +178,10 @@ void store_remove(struct store *store, struct item *item)
     store_uncount(store, item);
     if (item->flags & ITEM_DIRTY)
         ages_leave(&store->ages, item->age);
-    list_remove(&item->idle);
+    store_leave_cold(store, item);
     drop_versions(store, item);
     table_remove(&store->table, table_hash(&store->table, item_id(item)), item);
-    item_release(item);
+    item_release(&store->pages, item);
 }
 
 /* ---- prefetch -------------------------------------------------------------------------------- */
@@ -191,7 +206,7 @@ void store_prefetch_item(const struct store *store, uint64_t hash)
 static int start_load(struct store *store, struct slice id, uint64_t hash, uint64_t now_ms,
     struct store_waiter *waiter)
 {
-    struct item *item = item_create(id, NULL, false);
+    struct item *item = item_create(&store->pages, id, NULL, false);
     if (!item)
         return BRAIN_ENOMEM;
     item->flags |= ITEM_UNKNOWN;
@@ -199,11 +214,11 @@ static int start_load(struct store *store, struct slice id, uint64_t hash, uint6
     if (!object || table_insert(&store->table, hash, item) != 0) {
         if (object)
             object_free(store, object);
-        item_release(item);
+        item_release(&store->pages, item);
         return BRAIN_ENOMEM;
     }
     store_count(store, item);
-    store_touch(store, item, now_ms);
+    store_touch(store, item);
     object->stage = OBJECT_LOADING;
     store->metrics.loading++;
     store->metrics.misses++;
@@ -216,12 +231,12 @@ static int start_load(struct store *store, struct slice id, uint64_t hash, uint6
 int store_get(struct store *store, struct slice id, uint64_t now_ms, struct value *value,
     struct store_waiter *waiter)
 {
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     uint64_t hash = table_hash(&store->table, id);
     struct item *item = table_find(&store->table, hash, id);
     if (!item)
         return start_load(store, id, hash, now_ms, waiter);
-    store_touch(store, item, now_ms);
+    store_touch(store, item);
     if (item->flags & (ITEM_BUSY | ITEM_UNSURE) && store_read_waits(store, item)) {
         int status = store_queue_read(store, item, now_ms, waiter);
         if (status == STORE_WAIT && waiter->kind == WAITER_LOOK)
@@ -240,7 +255,7 @@ int store_get(struct store *store, struct slice id, uint64_t now_ms, struct valu
 int store_persist(
     struct store *store, struct slice id, uint64_t now_ms, struct store_waiter *waiter)
 {
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     struct item *item = table_find(&store->table, table_hash(&store->table, id), id);
     if (!item)
         return STORE_DONE;

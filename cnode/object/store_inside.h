@@ -7,13 +7,15 @@
  *   load.c     results of loads
  *   breaker.c  pausing the dumps while the warehouse fails
  *   memory.c   what RAM is taken, and who leaves first
+ *   rest.c     items at rest: which page is to be looked at when, and what is found there
+ *   compact.c  moving items out of pages that are nearly empty
  *   idle.c     what time brings: idle steps, retries, expired waiters, drain
  *
- * An item is in one of these places, and its flags say which:
+ * An item is in one of these states, and its flags say which:
  *
- *   idle wheels    at rest; looked at when it may have been idle for long enough: `idle_dirty` or
- *                  `idle_clean`, so that the nearest tick of each holds the coldest of its kind
- *   `cold`         dirty and idle (or draining): dumped when it is its turn
+ *   at rest        its page is in the idle wheels, and comes up before it may have been idle for
+ *                  long enough
+ *   ITEM_COLD      dirty and idle (or draining): dumped when it is its turn; its page is in `cold`
  *   ITEM_BUSY      it has a struct object, which is
  *       LOADING    waiting for store_loaded
  *       LISTED     waiting for its dump to begin: in `urgent`, `retries` or `backoff`
@@ -23,7 +25,8 @@
  *                  as reads wait for an acknowledgement
  *
  * Events may call back into the store. So whatever is told to the outside is told last, or with the
- * object pinned; a pinned object is neither freed nor moved on.
+ * object pinned; a pinned object is neither freed nor moved on. Its item may move to another slot,
+ * as any item may, in every call that writes or advances.
  *
  * The journal, where there is one: a dirty item has exactly one live record, and its seq is that of
  * the item's version. So no item needs memory for it, and each change of a dirty item's version is
@@ -48,10 +51,11 @@ enum object_stage { OBJECT_RESTING, OBJECT_LOADING, OBJECT_LISTED, OBJECT_DUMPIN
 
 /* An item with something under way. */
 struct object {
-    struct item *item;      /* NULL: given up, only pinned */
-    struct link link;       /* LISTED, or held */
-    struct link unwritten;  /* its first read waits for the journal: in store.unwritten */
-    uint64_t unwritten_seq; /* looked at when the journal is there */
+    struct item *item;             /* NULL: given up, only pinned */
+    struct packed_version version; /* of the item */
+    struct link link;              /* LISTED, or held */
+    struct link unwritten;         /* its first read waits for the journal: in store.unwritten */
+    uint64_t unwritten_seq;        /* looked at when the journal is there */
     struct waiter_line reads, persists;
     struct version stored; /* what the warehouse holds, as far as known; seq 0 in all: nothing */
     struct version dumped; /* DUMPING: the version under way, and the bytes it takes */
@@ -82,25 +86,30 @@ struct store {
     uint64_t written_seq;  /* the journal has all records up to this one */
     bool verify_restored;  /* records may be missing: look at the warehouse first */
     uint64_t now_ms;       /* of the last call that said it */
+    uint64_t now_tick;     /* the same, of the idle wheels */
     struct epochs epochs;
+    struct pages pages;
     struct table table;
     struct ages ages; /* of dirty items: by the first write the warehouse lacks */
     struct waiter_deadlines deadlines;
-    struct waiter_line records;          /* writes that wait for the journal, by seq */
-    struct link unwritten;               /* objects, by unwritten_seq */
-    struct wheel idle_dirty, idle_clean; /* items; of the same granularity */
-    struct wheel backoff;                /* objects */
-    struct link unrecorded;              /* objects, held */
-    struct link ready;                   /* objects to be dumped, in this order of precedence: */
-    struct link urgent;                  /* objects */
-    struct link retries;                 /* objects */
-    struct link cold;                    /* items */
+    struct waiter_line records;    /* writes that wait for the journal, by seq */
+    struct link unwritten;         /* objects, by unwritten_seq */
+    struct wheel idle[PAGE_KINDS]; /* pages; of the same granularity */
+    struct wheel backoff;          /* objects */
+    struct link unrecorded;        /* objects, held */
+    struct link ready;             /* objects to be dumped, in this order of precedence: */
+    struct link urgent;            /* objects */
+    struct link retries;           /* objects */
+    struct link cold;              /* pages with items that are ITEM_COLD */
     uint64_t dumping_bytes;
-    uint64_t item_memory, object_memory, captured_memory, outside_memory;
+    uint64_t block_memory, object_memory, captured_memory, outside_memory;
+    const struct item *kept; /* being written over: neither moves nor leaves */
+    uint16_t source_cursor;  /* of compact.c: a slot of pages.source */
     uint64_t wanted_memory; /* what the last refused write would have needed, until there is room */
     uint64_t evict_above;   /* of memory_limit_bytes; UINT64_MAX: no limit */
     uint64_t random;
-    uint32_t ttl_ticks; /* key_ttl in ticks of the idle wheels */
+    uint32_t ttl_ticks;            /* key_ttl in ticks of the idle wheels */
+    uint32_t pass_gap[PAGE_KINDS]; /* ticks between two looks at a full page */
     bool pumping;
     bool draining;
     size_t drain_cursor;
@@ -116,7 +125,8 @@ struct store {
 };
 
 /* store.c */
-void store_touch(struct store *store, struct item *item, uint64_t now_ms);
+void store_set_now(struct store *store, uint64_t now_ms);
+void store_touch(struct store *store, struct item *item);
 /* Adds an item to the metrics, or takes it out: around every change of what they count. */
 void store_count(struct store *store, const struct item *item);
 void store_uncount(struct store *store, const struct item *item);
@@ -127,9 +137,17 @@ static inline struct object *object_of(const struct item *item)
 {
     return item->flags & ITEM_BUSY ? item->object : NULL;
 }
+static inline struct packed_version item_version(const struct item *item)
+{
+    return item->flags & ITEM_BUSY ? item->object->version : item->version;
+}
+static inline void item_set_version(struct item *item, struct packed_version version)
+{
+    *(item->flags & ITEM_BUSY ? &item->object->version : &item->version) = version;
+}
 static inline uint64_t item_seq(const struct store *store, const struct item *item)
 {
-    return epochs_unpack(&store->epochs, item->version).seq;
+    return epochs_unpack(&store->epochs, item_version(item)).seq;
 }
 
 /* write.c */
@@ -158,10 +176,12 @@ void store_release_reads(struct store *store, struct object *object);
 void store_forget_guard(struct object *object, uint64_t seq);
 
 /* life.c */
-/* NULL: no memory. The item leaves the list it is in. */
+/* NULL: no memory. The item is no longer at rest, or cold. */
 struct object *object_create(struct store *store, struct item *item);
 struct object *object_allocate(struct store *store);
 void object_attach(struct store *store, struct object *object, struct item *item);
+/* The item has none any more; what becomes of both is the caller's. */
+void object_detach(struct object *object);
 void object_free(struct store *store, struct object *object);
 /* Nothing is under way (stage RESTING): starts what is next, or lets the item rest or go. */
 void object_settle(struct store *store, struct object *object, uint64_t now_ms);
@@ -200,21 +220,37 @@ uint64_t breaker_next_ms(const struct store *store);
 
 /* memory.c */
 uint64_t store_memory(const struct store *store);
-/* Drops the coldest clean items until `growth` more bytes fit; looks at `looks` items at most.
- * False: they would go above the limit. */
-bool store_make_room(struct store *store, uint64_t growth, uint32_t looks);
+/* Drops the coldest clean items until a slot for an item of `size` bytes (0: none) and `bytes` more
+ * fit; looks at `looks` items at most. False: they would go above the limit. */
+bool store_make_room(struct store *store, size_t size, uint64_t bytes, uint32_t looks);
 /* How many items may be looked at to make room for so many bytes. */
 uint32_t store_looks_for(uint64_t bytes);
 /* The coldest dirty item, when it must be dumped so that it can leave; else NULL. */
 struct item *store_dirty_victim(struct store *store);
 
-/* idle.c */
-/* Lets an item without object rest: in an idle wheel, or `cold` when draining. */
-void store_rest(struct store *store, struct item *item, uint64_t now_ms);
-void store_back_off(struct store *store, struct object *object, uint64_t now_ms);
+/* rest.c */
+/* Lets an item without object rest; or, when draining, be cold. */
+void store_rest(struct store *store, struct item *item);
+void store_make_cold(struct store *store, struct item *item);
+void store_leave_cold(struct store *store, struct item *item);
+/* An item that is cold, left where it is; NULL: none. */
+struct item *store_first_cold(struct store *store);
 /* Has it been dirty for longer than max_dirty_ms? */
 bool store_is_overdue(const struct store *store, const struct item *item, uint64_t now_ms);
-uint32_t store_idle_ticks(const struct store *store, const struct item *item, uint64_t now_ms);
-uint32_t store_idle_limit(const struct store *store, const struct item *item);
+/* How long ago it was used. */
+uint32_t store_idle_ticks(const struct store *store, const struct item *item);
+/* Looks at the pages of which items may be due: they become cold, or leave RAM. */
+void store_advance_rest(struct store *store, enum page_kind kind, uint32_t *budget);
+/* The coldest item of its kind at rest, left where it is, or one that is not much warmer; NULL:
+ * none, or all `looks` taken. */
+struct item *store_coldest(struct store *store, enum page_kind kind, uint32_t *looks);
+
+/* compact.c */
+/* Moves items out of one page, at most `budget`: of a class that leaves a page unused (`clearly`:
+ * and a sixteenth of all). False: there is nothing to move. */
+bool store_compact(struct store *store, bool clearly, uint32_t *budget);
+
+/* idle.c */
+void store_back_off(struct store *store, struct object *object, uint64_t now_ms);
 
 #endif

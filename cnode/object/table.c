@@ -1,21 +1,17 @@
 /* Linear hashing over buckets of one cache line:
  *
- *   bucket, 64 bytes                              slot
- *   +--------+--------+-- 7 slots --+----------+  +-----------+-----------------------+
- *   | slot 0 | slot 1 | ...         | overflow |  | hash tag  | struct item *         |
- *   +--------+--------+-------------+----------+  | (16 bits) | (48 bits)             |
- *                                                 +-----------+-----------------------+
+ *   bucket, 64 bytes                                          slot, 6 bytes
+ *   +-------------+----------------+--------------------+      +----------+------------------+
+ *   | 10 tags     | 10 handles     | overflow bucket, 0 |      | hash tag | handle of item   |
+ *   | (16 bits)   | (32 bits)      | for none (32 bits) |      | 12 bits  | 36 bits: pages.h |
+ *   +-------------+----------------+--------------------+      +----------+------------------+
  *
  * The table grows by one bucket at a time, whose items it takes from one other bucket, and shrinks
  * the same way. So no operation ever moves more than a bucket's worth of items, and memory follows
- * the number of items instead of doubling. Buckets lie in segments of 64 KiB; only the array of
- * segments (16 bytes per 64 KiB) is ever copied. A lookup reads one bucket in nearly all cases, and
- * then only items whose 16 tag bits fit.
- *
- * Memory, measured as growth of the resident set with 1,000,000 objects of 20 + 100 bytes, all
- * dirty (test/unit/object/bytes_per_object.c, glibc 2.36): 54.9 bytes per object beyond id and
- * value, of which 40 are the item (header 32, malloc 8; sizes are rounded up to 16) and 15 this
- * table. */
+ * the number of items instead of doubling. Buckets lie in pages (pages.h); only the array of those
+ * (16 bytes per 64 KiB) is ever copied. Overflow buckets lie side by side, too: when one becomes
+ * free, the last takes its place. A lookup reads one bucket in nearly all cases, and then only
+ * items whose 12 tag bits fit. */
 #include "table.h"
 
 #include <assert.h>
@@ -25,40 +21,86 @@
 #include <xxhash.h>
 
 enum {
-    BUCKET_SLOTS = 7,
-    SEGMENT_BUCKETS = 1024,
+    BUCKET_SLOTS = 10,
     BUCKETS_MIN = 16,
     CACHE_LINE = 64,
     /* Items per bucket, on average, above which a bucket is split and below which two are merged.
      */
-    SPLIT_ABOVE = 6,
+    SPLIT_ABOVE = 7,
     MERGE_BELOW = 3,
+    HANDLE_HIGH_BITS = 4, /* in the tag */
+    HASH_TAG_SHIFT = 48,
 };
 
 struct table_bucket {
-    uint64_t slots[BUCKET_SLOTS]; /* 0: free */
-    struct table_bucket *overflow;
+    uint16_t tags[BUCKET_SLOTS];
+    uint32_t handles[BUCKET_SLOTS];
+    uint32_t overflow; /* number from 1 */
 };
-enum { SEGMENT_MEMORY = SEGMENT_BUCKETS * sizeof(struct table_bucket) + CACHE_LINE - 1 };
 _Static_assert(sizeof(struct table_bucket) == CACHE_LINE, "one bucket, one cache line");
 
-static const uint64_t POINTER_BITS = (UINT64_C(1) << 48) - 1;
+/* What a bucket keeps of an item. A handle is never 0: a page does not begin with an item. */
+struct slot {
+    uint16_t tag;
+    uint32_t handle;
+};
 
-static uint64_t slot_of(uint64_t hash, const struct item *item)
+static const uint16_t HASH_TAG = (uint16_t)(UINT16_MAX << HANDLE_HIGH_BITS);
+
+static uint16_t tag_of(uint64_t hash)
 {
-    uint64_t pointer = (uint64_t)(uintptr_t)item;
-    assert(pointer != 0 && (pointer & ~POINTER_BITS) == 0);
-    return (hash & ~POINTER_BITS) | pointer;
+    return (uint16_t)(hash >> HASH_TAG_SHIFT) & HASH_TAG;
 }
 
-static struct item *slot_item(uint64_t slot)
+static struct slot slot_of(const struct table *table, uint64_t hash, const struct item *item)
 {
-    return (struct item *)(uintptr_t)(slot & POINTER_BITS);
+    uint64_t handle = pages_handle(table->pages, item);
+    assert(handle != 0 && handle >> (32 + HANDLE_HIGH_BITS) == 0);
+    return (struct slot){(uint16_t)(tag_of(hash) | handle >> 32), (uint32_t)handle};
+}
+
+static struct slot slot_at(const struct table_bucket *bucket, unsigned i)
+{
+    return (struct slot){bucket->tags[i], bucket->handles[i]};
+}
+
+static bool is_free(const struct table_bucket *bucket, unsigned i)
+{
+    return bucket->handles[i] == 0 && (bucket->tags[i] & ~HASH_TAG) == 0;
+}
+
+static struct item *slot_item(const struct table *table, struct slot slot)
+{
+    return pages_item(table->pages, (uint64_t)(slot.tag & ~HASH_TAG) << 32 | slot.handle);
+}
+
+static void put(struct table_bucket *bucket, unsigned i, struct slot slot)
+{
+    bucket->tags[i] = slot.tag;
+    bucket->handles[i] = slot.handle;
+}
+
+static struct table_bucket *numbered(
+    const struct table *table, const struct table_buckets *buckets, size_t number)
+{
+    size_t mask = ((size_t)1 << table->segment_bits) - 1;
+    return &buckets->segments[number >> table->segment_bits].buckets[number & mask];
 }
 
 static struct table_bucket *bucket_at(const struct table *table, size_t index)
 {
-    return &table->segments[index / SEGMENT_BUCKETS].buckets[index % SEGMENT_BUCKETS];
+    return numbered(table, &table->main, index);
+}
+
+/* Number from 1. */
+static struct table_bucket *overflow_at(const struct table *table, uint32_t number)
+{
+    return numbered(table, &table->overflow, number - 1);
+}
+
+static struct table_bucket *next_of(const struct table *table, const struct table_bucket *bucket)
+{
+    return bucket->overflow ? overflow_at(table, bucket->overflow) : NULL;
 }
 
 static struct table_bucket *bucket_of(const struct table *table, uint64_t hash)
@@ -69,46 +111,93 @@ static struct table_bucket *bucket_of(const struct table *table, uint64_t hash)
     return bucket_at(table, index);
 }
 
-static struct table_bucket *add_overflow(struct table *table)
+/* Room for the bucket after the last `used`. 0 or BRAIN_ENOMEM. */
+static int add_segment(struct table *table, struct table_buckets *buckets, size_t used)
 {
-    struct table_bucket *bucket = heap_allocate_zeroed(sizeof(*bucket));
-    if (bucket)
-        table->memory += memory_of(sizeof(*bucket));
-    return bucket;
-}
-
-static void release_overflow(struct table *table, struct table_bucket *bucket)
-{
-    heap_release(bucket);
-    table->memory -= memory_of(sizeof(*bucket));
-}
-
-static int add_segment(struct table *table)
-{
-    if (table->segments_used == table->segments_capacity) {
-        size_t capacity = table->segments_capacity ? table->segments_capacity * 2 : 4;
-        struct table_segment *segments = heap_resize(table->segments, capacity * sizeof(*segments));
+    if (used < buckets->used << table->segment_bits)
+        return 0;
+    if (buckets->used == buckets->capacity) {
+        size_t capacity = buckets->capacity ? buckets->capacity * 2 : 4;
+        struct table_segment *segments =
+            heap_resize(buckets->segments, capacity * sizeof(*segments));
         if (!segments)
             return BRAIN_ENOMEM;
         table->memory += memory_of(capacity * sizeof(*segments)) -
-                         memory_of(table->segments_capacity * sizeof(*segments));
-        table->segments = segments;
-        table->segments_capacity = capacity;
+                         memory_of(buckets->capacity * sizeof(*segments));
+        buckets->segments = segments;
+        buckets->capacity = capacity;
     }
-    void *memory = heap_allocate_zeroed(SEGMENT_MEMORY);
-    if (!memory)
+    struct table_segment *segment = &buckets->segments[buckets->used];
+    segment->buckets = pages_take_plain(table->pages, &segment->region);
+    if (!segment->buckets)
         return BRAIN_ENOMEM;
-    table->memory += memory_of(SEGMENT_MEMORY);
-    size_t skip = -(uintptr_t)memory % CACHE_LINE;
-    table->segments[table->segments_used++] =
-        (struct table_segment){memory, (struct table_bucket *)(void *)((char *)memory + skip)};
+    buckets->used++;
     return 0;
 }
 
-int table_init(struct table *table, uint64_t seed)
+static void drop_segment(struct table *table, struct table_buckets *buckets)
 {
-    *table = (struct table){.seed = seed, .buckets = BUCKETS_MIN, .mask = BUCKETS_MIN - 1};
-    int status = add_segment(table);
+    struct table_segment *last = &buckets->segments[--buckets->used];
+    pages_give_plain(table->pages, last->buckets, last->region);
+}
+
+/* A segment is given back when the one before it is half empty too: no flutter at the edge. */
+static void drop_segments(struct table *table, struct table_buckets *buckets, size_t used)
+{
+    size_t half = (size_t)1 << table->segment_bits >> 1;
+    while (buckets->used > 1 && used + half <= (buckets->used - 1) << table->segment_bits)
+        drop_segment(table, buckets);
+}
+
+static void release_buckets(struct table *table, struct table_buckets *buckets)
+{
+    while (buckets->used > 0)
+        drop_segment(table, buckets);
+    heap_release(buckets->segments);
+}
+
+/* ---- overflow buckets ------------------------------------------------------------------------ */
+
+/* Returns its number, from 1; 0: no memory. It is empty. */
+static uint32_t add_overflow(struct table *table)
+{
+    if (table->overflow_used == UINT32_MAX - 1 ||
+        add_segment(table, &table->overflow, table->overflow_used) != 0)
+        return 0;
+    uint32_t number = ++table->overflow_used;
+    *overflow_at(table, number) = (struct table_bucket){.overflow = 0};
+    return number;
+}
+
+/* An empty one, in no chain. The last one moves into its place: it is found by an item in it. */
+static void release_overflow(struct table *table, uint32_t released)
+{
+    uint32_t last = table->overflow_used;
+    struct table_bucket *from = overflow_at(table, last);
+    if (released != last) {
+        unsigned i = 0;
+        while (is_free(from, i))
+            i++; /* one in a chain is never empty */
+        struct item *item = slot_item(table, slot_at(from, i));
+        struct table_bucket *bucket = bucket_of(table, table_hash(table, item_id(item)));
+        while (bucket->overflow != last)
+            bucket = next_of(table, bucket);
+        bucket->overflow = released;
+        *overflow_at(table, released) = *from;
+    }
+    table->overflow_used--;
+    drop_segments(table, &table->overflow, table->overflow_used);
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+int table_init(struct table *table, struct pages *pages, uint64_t seed)
+{
+    *table = (struct table){
+        .pages = pages, .seed = seed, .buckets = BUCKETS_MIN, .mask = BUCKETS_MIN - 1};
+    table->segment_bits =
+        (unsigned)__builtin_ctz(pages->page_size / (unsigned)sizeof(struct table_bucket));
+    int status = add_segment(table, &table->main, 0);
     if (status != 0)
         table_release(table);
     return status;
@@ -116,17 +205,8 @@ int table_init(struct table *table, uint64_t seed)
 
 void table_release(struct table *table)
 {
-    for (size_t i = 0; table->segments_used > 0 && i < table->buckets; i++) {
-        struct table_bucket *overflow = bucket_at(table, i)->overflow;
-        while (overflow) {
-            struct table_bucket *next = overflow->overflow;
-            heap_release(overflow);
-            overflow = next;
-        }
-    }
-    for (size_t i = 0; i < table->segments_used; i++)
-        heap_release(table->segments[i].memory);
-    heap_release(table->segments);
+    release_buckets(table, &table->main);
+    release_buckets(table, &table->overflow);
     *table = (struct table){0};
 }
 
@@ -135,26 +215,45 @@ uint64_t table_hash(const struct table *table, struct slice id)
     return XXH3_64bits_withSeed(id.data, id.size, table->seed);
 }
 
-static uint64_t *find_slot(const struct table *table, uint64_t hash, uint64_t wanted)
+/* Four tags at a time: bit 15 of each lane whose 12 tag bits fit is set. Others may be, too, above
+ * one that fits (a borrow): whoever uses them compares more than that. */
+static uint64_t lanes_that_fit(const uint8_t *tags, uint64_t wanted)
 {
-    for (struct table_bucket *bucket = bucket_of(table, hash); bucket; bucket = bucket->overflow) {
-        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (bucket->slots[i] == wanted)
-                return &bucket->slots[i];
-        }
-    }
-    return NULL;
+    uint64_t lanes;
+    memcpy(&lanes, tags, sizeof(lanes));
+    lanes = (lanes ^ wanted) & 0xFFF0FFF0FFF0FFF0U;
+    return (lanes - 0x0001000100010001U) & ~lanes & 0x8000800080008000U;
+}
+
+static struct item *match(
+    const struct table *table, const struct table_bucket *bucket, unsigned i, struct slice id)
+{
+    if (is_free(bucket, i))
+        return NULL;
+    struct item *item = slot_item(table, slot_at(bucket, i));
+    return slice_equal(item_id(item), id) ? item : NULL;
 }
 
 struct item *table_find(const struct table *table, uint64_t hash, struct slice id)
 {
-    for (struct table_bucket *bucket = bucket_of(table, hash); bucket; bucket = bucket->overflow) {
-        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            uint64_t slot = bucket->slots[i];
-            if (((slot ^ hash) & ~POINTER_BITS) != 0 || slot_item(slot) == NULL)
-                continue;
-            if (slice_equal(item_id(slot_item(slot)), id))
-                return slot_item(slot);
+    enum { LANES = sizeof(uint64_t) / sizeof(uint16_t) };
+    const uint64_t wanted = tag_of(hash) * UINT64_C(0x0001000100010001);
+    for (const struct table_bucket *bucket = bucket_of(table, hash); bucket;
+         bucket = next_of(table, bucket)) {
+        /* The last two tags are read with two halves of a handle. */
+        for (unsigned first = 0; first < BUCKET_SLOTS; first += LANES) {
+            uint64_t fit =
+                lanes_that_fit((const uint8_t *)bucket + first * sizeof(uint16_t), wanted);
+            for (; fit != 0; fit &= fit - 1) {
+                unsigned lane = (unsigned)__builtin_ctzll(fit) / 16;
+                if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+                    lane = LANES - 1 - lane;
+                if (first + lane >= BUCKET_SLOTS)
+                    continue;
+                struct item *item = match(table, bucket, first + lane, id);
+                if (item)
+                    return item;
+            }
         }
     }
     return NULL;
@@ -170,25 +269,49 @@ void table_prefetch_slot(const struct table *table, uint64_t hash)
 void table_prefetch_item(const struct table *table, uint64_t hash)
 {
     const struct table_bucket *bucket = bucket_of(table, hash);
+    const uint16_t tag = tag_of(hash);
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        uint64_t slot = bucket->slots[i];
-        if (slot == 0 || ((slot ^ hash) & ~POINTER_BITS) != 0)
+        if (((bucket->tags[i] ^ tag) & HASH_TAG) != 0 || is_free(bucket, i))
             continue;
-        const char *item = (const char *)slot_item(slot);
+        const char *item = (const char *)slot_item(table, slot_at(bucket, i));
         __builtin_prefetch(item);
         __builtin_prefetch(item + CACHE_LINE);
         __builtin_prefetch(item + (size_t)2 * CACHE_LINE);
     }
 }
 
+/* Where an item is: the bucket, the one before it in its chain (NULL: none), the slot. */
+struct place {
+    struct table_bucket *before, *bucket;
+    unsigned i;
+};
+
+static struct place place_of(const struct table *table, uint64_t hash, const struct item *item)
+{
+    struct slot wanted = slot_of(table, hash, item);
+    struct place place = {NULL, bucket_of(table, hash), 0};
+    while (place.bucket) {
+        for (place.i = 0; place.i < BUCKET_SLOTS; place.i++) {
+            if (place.bucket->handles[place.i] == wanted.handle &&
+                place.bucket->tags[place.i] == wanted.tag)
+                return place;
+        }
+        place.before = place.bucket;
+        place.bucket = next_of(table, place.bucket);
+    }
+    assert(place.bucket); /* the item must be there */
+    return place;
+}
+
 /* Puts `slot` into the chain, taking a bucket from `*spare` (a list by overflow) when it is full.
  * False: it is full and there is no spare one. */
-static bool chain_add(struct table_bucket *bucket, uint64_t slot, struct table_bucket **spare)
+static bool chain_add(
+    struct table *table, struct table_bucket *bucket, struct slot slot, uint32_t *spare)
 {
     for (;;) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (bucket->slots[i] == 0) {
-                bucket->slots[i] = slot;
+            if (is_free(bucket, i)) {
+                put(bucket, i, slot);
                 return true;
             }
         }
@@ -196,10 +319,24 @@ static bool chain_add(struct table_bucket *bucket, uint64_t slot, struct table_b
             if (!*spare)
                 return false;
             bucket->overflow = *spare;
-            *spare = (*spare)->overflow;
-            *bucket->overflow = (struct table_bucket){{0}, NULL};
+            struct table_bucket *added = next_of(table, bucket);
+            *spare = added->overflow;
+            added->overflow = 0;
         }
-        bucket = bucket->overflow;
+        bucket = next_of(table, bucket);
+    }
+}
+
+/* Those of the highest number first: so what takes a place that becomes free is in a chain. */
+static void release_spare(struct table *table, uint32_t spare)
+{
+    while (spare) {
+        uint32_t *highest = &spare;
+        for (uint32_t *link = &spare; *link; link = &overflow_at(table, *link)->overflow)
+            highest = *link > *highest ? link : highest;
+        uint32_t released = *highest;
+        *highest = overflow_at(table, released)->overflow;
+        release_overflow(table, released);
     }
 }
 
@@ -208,7 +345,7 @@ static bool chain_add(struct table_bucket *bucket, uint64_t slot, struct table_b
 static void split(struct table *table)
 {
     size_t added = table->buckets;
-    if (added == table->segments_used * SEGMENT_BUCKETS && add_segment(table) != 0)
+    if (add_segment(table, &table->main, added) != 0)
         return;
     if (added > table->mask)
         table->mask = table->mask * 2 + 1;
@@ -218,29 +355,29 @@ static void split(struct table *table)
     /* A chain of n buckets, dealt out to two chains, never needs more than n + 1; and as each
      * bucket is emptied before it is dealt out, there is always a spare one in time. */
     struct table_bucket batch = *source;
-    struct table_bucket *spare = NULL;
-    *source = (struct table_bucket){{0}, NULL};
+    uint32_t spare = 0;
+    *source = (struct table_bucket){.overflow = 0};
     for (;;) {
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++)
+            __builtin_prefetch(is_free(&batch, i) ? NULL : slot_item(table, slot_at(&batch, i)));
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (batch.slots[i] == 0)
+            if (is_free(&batch, i))
                 continue;
-            uint64_t hash = table_hash(table, item_id(slot_item(batch.slots[i])));
-            bool added_it = chain_add(bucket_of(table, hash), batch.slots[i], &spare);
+            struct slot slot = slot_at(&batch, i);
+            uint64_t hash = table_hash(table, item_id(slot_item(table, slot)));
+            bool added_it = chain_add(table, bucket_of(table, hash), slot, &spare);
             assert(added_it);
             (void)added_it;
         }
-        struct table_bucket *emptied = batch.overflow;
+        uint32_t emptied = batch.overflow;
         if (!emptied)
             break;
-        batch = *emptied;
-        emptied->overflow = spare;
+        struct table_bucket *next = overflow_at(table, emptied);
+        batch = *next;
+        *next = (struct table_bucket){.overflow = spare};
         spare = emptied;
     }
-    while (spare) {
-        struct table_bucket *next = spare->overflow;
-        release_overflow(table, spare);
-        spare = next;
-    }
+    release_spare(table, spare);
 }
 
 /* The reverse: the last bucket goes back to where it was split from. */
@@ -251,46 +388,41 @@ static void merge(struct table *table)
     struct table_bucket *target = bucket_at(table, index & (table->mask >> 1));
     unsigned needed = 0, room = 0;
     for (unsigned i = 0; i < BUCKET_SLOTS; i++)
-        needed += last->slots[i] != 0;
+        needed += !is_free(last, i);
     struct table_bucket *end = target;
-    for (struct table_bucket *bucket = target; bucket; bucket = bucket->overflow) {
+    for (struct table_bucket *bucket = target; bucket; bucket = next_of(table, bucket)) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++)
-            room += bucket->slots[i] == 0;
+            room += is_free(bucket, i);
         end = bucket;
     }
     if (room < needed) {
         end->overflow = add_overflow(table);
         if (!end->overflow)
             return; /* another time */
-        end = end->overflow;
+        end = next_of(table, end);
     }
-    struct table_bucket *none = NULL;
+    uint32_t none = 0;
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        if (last->slots[i] != 0)
-            chain_add(target, last->slots[i], &none);
+        if (!is_free(last, i))
+            chain_add(table, target, slot_at(last, i), &none);
     }
     end->overflow = last->overflow;
-    *last = (struct table_bucket){{0}, NULL};
+    *last = (struct table_bucket){.overflow = 0};
     table->buckets--;
     if (table->buckets <= (table->mask >> 1) + 1)
         table->mask >>= 1;
-    /* A segment is given back when the one before it is half empty too: no flutter at the edge. */
-    while (table->buckets + SEGMENT_BUCKETS / 2 <=
-           (table->segments_used - 1) * (size_t)SEGMENT_BUCKETS) {
-        heap_release(table->segments[--table->segments_used].memory);
-        table->memory -= memory_of(SEGMENT_MEMORY);
-    }
+    drop_segments(table, &table->main, table->buckets);
 }
 
 int table_insert(struct table *table, uint64_t hash, struct item *item)
 {
-    uint64_t slot = slot_of(hash, item);
-    struct table_bucket *spare = NULL;
-    if (!chain_add(bucket_of(table, hash), slot, &spare)) {
+    struct slot slot = slot_of(table, hash, item);
+    uint32_t spare = 0;
+    if (!chain_add(table, bucket_of(table, hash), slot, &spare)) {
         spare = add_overflow(table);
         if (!spare)
             return BRAIN_ENOMEM;
-        chain_add(bucket_of(table, hash), slot, &spare);
+        chain_add(table, bucket_of(table, hash), slot, &spare);
     }
     table->items++;
     if (table->items > table->buckets * SPLIT_ABOVE)
@@ -300,32 +432,22 @@ int table_insert(struct table *table, uint64_t hash, struct item *item)
 
 void table_replace(struct table *table, uint64_t hash, struct item *old, struct item *new)
 {
-    uint64_t *slot = find_slot(table, hash, slot_of(hash, old));
-    assert(slot);
-    *slot = slot_of(hash, new);
+    struct place place = place_of(table, hash, old);
+    put(place.bucket, place.i, slot_of(table, hash, new));
 }
 
 void table_remove(struct table *table, uint64_t hash, struct item *item)
 {
-    uint64_t wanted = slot_of(hash, item);
-    struct table_bucket **link = NULL;
-    struct table_bucket *bucket = bucket_of(table, hash);
-    unsigned i = 0;
-    for (; bucket; link = &bucket->overflow, bucket = bucket->overflow) {
-        for (i = 0; i < BUCKET_SLOTS && bucket->slots[i] != wanted; i++)
-            ;
-        if (i < BUCKET_SLOTS)
-            break;
-    }
-    assert(bucket);
-    bucket->slots[i] = 0;
+    struct place place = place_of(table, hash, item);
+    put(place.bucket, place.i, (struct slot){0, 0});
     table->items--;
     unsigned used = 0;
-    for (i = 0; i < BUCKET_SLOTS; i++)
-        used += bucket->slots[i] != 0;
-    if (used == 0 && link) {
-        *link = bucket->overflow;
-        release_overflow(table, bucket);
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++)
+        used += !is_free(place.bucket, i);
+    if (used == 0 && place.before) {
+        uint32_t emptied = place.before->overflow;
+        place.before->overflow = place.bucket->overflow;
+        release_overflow(table, emptied);
     }
     if (!table->keep_buckets && table->buckets > BUCKETS_MIN &&
         table->items < table->buckets * MERGE_BELOW)
@@ -336,10 +458,10 @@ bool table_scan(struct table *table, size_t *cursor, table_visit_cb visit, void 
 {
     if (*cursor >= table->buckets)
         return false;
-    for (struct table_bucket *b = bucket_at(table, *cursor); b; b = b->overflow) {
+    for (struct table_bucket *b = bucket_at(table, *cursor); b; b = next_of(table, b)) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (b->slots[i] != 0)
-                visit(context, slot_item(b->slots[i]));
+            if (!is_free(b, i))
+                visit(context, slot_item(table, slot_at(b, i)));
         }
     }
     ++*cursor;

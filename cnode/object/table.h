@@ -2,27 +2,36 @@
 #ifndef BRAIN_OBJECT_TABLE_H
 #define BRAIN_OBJECT_TABLE_H
 
-#include "item.h"
+#include "pages.h"
 
 struct table_bucket;
 struct table_segment {
-    void *memory;                 /* as allocated */
-    struct table_bucket *buckets; /* the same, aligned to a cache line */
+    struct table_bucket *buckets;
+    uint32_t region; /* of pages.h */
+};
+
+/* Buckets by number, in segments of a page each. */
+struct table_buckets {
+    struct table_segment *segments;
+    size_t used, capacity; /* segments */
 };
 
 struct table {
+    struct pages *pages;
+    unsigned segment_bits; /* of the number of buckets in a segment */
     uint64_t seed;
     size_t items;
     size_t buckets;
     uint64_t mask; /* the smallest 2^n - 1 that covers all buckets */
-    struct table_segment *segments;
-    size_t segments_used, segments_capacity;
-    size_t memory;     /* bytes of all this, as the allocator rounds them */
+    struct table_buckets main, overflow;
+    uint32_t overflow_used;
+    size_t memory;     /* bytes of all this beside the pages, as the allocator rounds them */
     bool keep_buckets; /* while scanning: buckets split but do not merge */
 };
 
-int table_init(struct table *table, uint64_t seed); /* 0 or BRAIN_ENOMEM */
-void table_release(struct table *table);            /* the items are the caller's */
+/* `pages`: of all its items; the table's buckets are there, too. 0 or BRAIN_ENOMEM. */
+int table_init(struct table *table, struct pages *pages, uint64_t seed);
+void table_release(struct table *table); /* the items are the caller's */
 
 /* A lookup in two steps, so that many can be under way at once: hash, then find. */
 uint64_t table_hash(const struct table *table, struct slice id);

@@ -62,8 +62,8 @@ int store_renew_version(struct store *store, struct item *item)
         return status;
     }
     uint64_t old_seq = item_seq(store, item);
-    epochs_drop(&store->epochs, item->version);
-    item->version = version;
+    epochs_drop(&store->epochs, item_version(item));
+    item_set_version(item, version);
     announce_record(store, item_seq(store, item));
     store_bury_record(store, old_seq);
     return 0;
@@ -85,24 +85,38 @@ struct change {
     struct object *spare; /* for an item that has none */
 };
 
-/* RAM for it, taken from the coldest. The item itself is not among them. */
+/* Is the item written over, where it is? */
+static bool is_over(const struct store *store, const struct change *change)
+{
+    return change->item && !(change->item->flags & ITEM_UNKNOWN) &&
+           item_takes(&store->pages, change->item, change->value, change->keeps_stored);
+}
+
+/* RAM for it, taken from the coldest. The item itself is not among them. What takes less than it is
+ * never refused, though it may begin a page. */
 static bool has_room(struct store *store, const struct change *change)
 {
     if (store->options.memory_limit_bytes == 0 || !change->value)
         return true;
-    uint64_t before = change->item ? item_memory(change->item) : 0;
-    uint64_t after = item_memory_for(change->id.size, change->value, change->keeps_stored);
-    uint64_t growth = after > before ? after - before : 0;
+    const struct pages *pages = &store->pages;
+    size_t size;
+    uint64_t after =
+        item_memory_outside_for(pages, change->id.size, change->value, change->keeps_stored, &size);
+    uint64_t before = change->item ? item_memory_outside(change->item) : 0;
+    bool shrinks = change->item && after + pages_slot_size(pages, size) <=
+                                       before + page_of(pages, change->item)->slot_size;
+    uint64_t bytes = after > before ? after - before : 0;
+    if (is_over(store, change))
+        size = 0;
+    uint64_t growth = bytes + (size > 0 ? pages_growth(pages, size) : 0);
     if (store_memory(store) + growth <= store->evict_above)
         return true;
-    if (change->item && !change->object)
-        list_remove(&change->item->idle);
+    store->kept = change->item;
     store->wanted_memory = 0;
-    bool fits = store_make_room(store, growth, store_looks_for(growth)) || growth == 0;
+    bool fits = store_make_room(store, size, bytes, store_looks_for(growth)) || shrinks;
+    store->kept = NULL;
     if (!fits && growth <= store->evict_above)
         store->wanted_memory = growth; /* the next try shall find it */
-    if (change->item && !change->object)
-        store_rest(store, change->item, change->now_ms);
     return fits;
 }
 
@@ -111,7 +125,7 @@ static void undo(struct store *store, struct change *change, bool inserted)
     if (inserted)
         table_remove(&store->table, change->hash, change->fresh);
     if (change->fresh)
-        item_release(change->fresh);
+        item_release(&store->pages, change->fresh);
     value_drop(&change->kept);
     if (change->spare)
         object_free(store, change->spare);
@@ -126,21 +140,20 @@ static int prepare(
     if (given ? epochs_hold(&store->epochs, *given, &change->version)
               : next_version(store, &change->version))
         return BRAIN_ENOMEM;
-    bool inserted = false, over = item && !(item->flags & ITEM_UNKNOWN) &&
-                                  item_takes(item, change->value, change->keeps_stored);
+    bool inserted = false, over = is_over(store, change);
     int status = BRAIN_ENOMEM;
     if (needs_object && !change->object && (change->spare = object_allocate(store)) == NULL)
         goto failed;
     struct value recorded = value_none();
     if (!over) {
-        change->fresh = item_create(change->id, change->value, change->keeps_stored);
+        change->fresh = item_create(&store->pages, change->id, change->value, change->keeps_stored);
         if (!change->fresh)
             goto failed;
         if (!item && table_insert(&store->table, change->hash, change->fresh) != 0)
             goto failed;
         inserted = !item;
         recorded = item_value(change->fresh);
-    } else if (item->flags & ITEM_EXTERNAL) {
+    } else if (item->value_size == ITEM_EXTERNAL) {
         change->kept = item_keep(change->value);
         if (!change->kept.block)
             goto failed;
@@ -166,7 +179,7 @@ static void take_place(struct store *store, uint64_t hash, struct item *old, str
         new->object = old->object;
         new->object->item = new;
     } else {
-        list_remove(&old->idle);
+        store_leave_cold(store, old);
     }
     new->age = old->age;
     new->flags |= old->flags &(ITEM_DIRTY | ITEM_BUSY);
@@ -193,22 +206,22 @@ static struct item *commit(struct store *store, struct change *change)
             stored = *item_stored(item);
             stored_known = true;
         } else if (!(item->flags & ITEM_DIRTY) && !object) {
-            stored = item->version;
+            stored = item_version(item);
             stored_known = true;
         }
         if (!stored_known || item->flags & ITEM_STORED_KNOWN)
-            epochs_drop(&store->epochs, item->version);
+            epochs_drop(&store->epochs, item_version(item));
     }
     if (change->fresh) {
         if (item) {
             take_place(store, change->hash, item, change->fresh);
-            item_release(item);
+            item_release(&store->pages, item);
         }
         item = change->fresh;
     } else if (change->value) {
-        item_overwrite(item, item->flags & ITEM_EXTERNAL ? &change->kept : change->value);
+        item_overwrite(item, item->value_size == ITEM_EXTERNAL ? &change->kept : change->value);
     }
-    item->version = change->version;
+    item_set_version(item, change->version);
     item->flags &= (uint8_t) ~(ITEM_TOMBSTONE | ITEM_STORED_KNOWN | ITEM_UNSURE);
     if (stored_known) {
         *item_stored(item) = stored;
@@ -224,7 +237,7 @@ static struct item *commit(struct store *store, struct change *change)
         object->later_age = ages_enter(&store->ages, change->now_ms);
     }
     store_count(store, item);
-    store_touch(store, item, change->now_ms);
+    store_touch(store, item);
     announce_record(store, item_seq(store, item));
     if (had_record)
         store_bury_record(store, old_seq);
@@ -232,7 +245,7 @@ static struct item *commit(struct store *store, struct change *change)
         object->leave = false;
         object->guarded = false;
     } else {
-        store_rest(store, item, change->now_ms);
+        store_rest(store, item);
         if (change->spare)
             object_attach(store, change->spare, item);
     }
@@ -242,7 +255,7 @@ static struct item *commit(struct store *store, struct change *change)
 static struct change change_of(
     struct store *store, struct slice id, const struct value *value, uint64_t now_ms)
 {
-    store->now_ms = now_ms;
+    store_set_now(store, now_ms);
     struct change change = {.id = id, .value = value, .now_ms = now_ms};
     change.hash = table_hash(&store->table, id);
     struct item *item = change.item = table_find(&store->table, change.hash, id);
@@ -356,10 +369,8 @@ static void rewrite(void *context, struct item *item)
     if (seq <= store->restored_seq) {
         /* A new version would claim to be later than what the warehouse may hold: see conflict() in
          * life.c. So it is dumped, and soon. */
-        if (!object) {
-            list_remove(&item->idle);
-            list_append(&store->cold, &item->idle);
-        }
+        if (!object)
+            store_make_cold(store, item);
         return;
     }
     if (store_renew_version(store, item) != 0)

@@ -20,6 +20,8 @@ struct heap_hooks {
     void *(*allocate)(size_t size);
     void *(*resize)(void *memory, size_t size);
     void (*release)(void *memory);
+    bool (*may_map)(void);  /* false: heap_map fails; NULL: it never does */
+    void (*unmapped)(void); /* NULL: nobody counts */
 };
 
 void *heap_allocate(size_t size);                    /* uninitialised */
@@ -27,6 +29,18 @@ void *heap_allocate_zeroed(size_t size);             /* all bytes 0 */
 void *heap_resize(void *memory, size_t size);        /* as realloc(3) */
 void heap_release(void *memory);                     /* NULL is allowed */
 void heap_set_hooks(const struct heap_hooks *hooks); /* NULL: back to malloc(3); tests only */
+
+/* Areas straight from the kernel, for who manages memory himself: zeroed, aligned to their size,
+ * which is a power of two and a multiple of 4096. What is not touched takes no RAM. */
+void *heap_map(size_t size);
+void heap_unmap(void *area, size_t size);
+/* A part of an area (multiples of 4096): its RAM goes back, and it reads as zeroes again. */
+void heap_discard(void *part, size_t size);
+/* All of the area is in use, or soon will be: the kernel may use huge pages for it, from now on
+ * where it is touched, and in its own time; `at_once`: also for what is in use, which copies it
+ * (0.2 ms for 2 MiB). Or not any more. */
+void heap_use_huge_pages(void *area, size_t size, bool at_once);
+void heap_use_small_pages(void *area, size_t size);
 
 /* ---- slice: bytes that somebody else owns ---------------------------------------------------- */
 struct slice {

@@ -41,9 +41,26 @@ static void fault_release(void *memory)
     free(memory);
 }
 
+static bool fault_may_map(void)
+{
+    if (fails_now())
+        return false;
+    live++;
+    return true;
+}
+
+static void fault_unmapped(void)
+{
+    live--;
+}
+
 void heap_fault_start(unsigned fail_at)
 {
-    static const struct heap_hooks hooks = {fault_allocate, fault_resize, fault_release};
+    static const struct heap_hooks hooks = {.allocate = fault_allocate,
+        .resize = fault_resize,
+        .release = fault_release,
+        .may_map = fault_may_map,
+        .unmapped = fault_unmapped};
     countdown = fail_at;
     failed = false;
     live = 0;

@@ -166,7 +166,8 @@ static void *counting_resize(void *memory, size_t size)
 
 START_TEST(buffer_grows_by_doubling)
 {
-    static const struct heap_hooks hooks = {malloc, counting_resize, free};
+    static const struct heap_hooks hooks = {
+        .allocate = malloc, .resize = counting_resize, .release = free};
     struct buffer buffer;
     buffer_init(&buffer);
     heap_set_hooks(&hooks);

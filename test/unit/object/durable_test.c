@@ -806,6 +806,7 @@ END_TEST
 static struct store_options options_limited(uint64_t above_empty)
 {
     struct store_options options = options_default();
+    options.memory_limit_bytes = above_empty; /* the size of pages depends on it */
     open_with(options, false);
     options.memory_limit_bytes = metrics()->memory + above_empty;
     return options;

@@ -788,9 +788,13 @@ static void run(uint64_t seed, unsigned steps, bool faults)
     if (!open_store(&model))
         return;
     if (model.journal && roll(&model, 2) == 0) {
+        store_destroy(model.store);
+        model.options.memory_limit_bytes = 1; /* the size of pages depends on it */
+        if (!open_store(&model))
+            return;
         uint64_t empty = store_metrics(model.store, model.now_ms)->memory;
         store_destroy(model.store);
-        model.options.memory_limit_bytes = empty + 6000 + roll(&model, 20000);
+        model.options.memory_limit_bytes = empty + 16000 + roll(&model, 24000);
         if (!open_store(&model))
             return;
     }

@@ -6,7 +6,6 @@
 #include "ages.h"
 #include "epochs.h"
 #include "heap_fault.h"
-#include "item.h"
 #include "waiters.h"
 #include "wheel.h"
 
@@ -197,42 +196,6 @@ START_TEST(waiters_leave_in_order)
 }
 END_TEST
 
-START_TEST(item_holds_all_its_parts)
-{
-    static uint8_t bytes[ITEM_INLINE_LIMIT + 1];
-    memset(bytes, 9, sizeof(bytes));
-    char id[1024];
-    memset(id, 'i', sizeof(id));
-    static const size_t sizes[] = {0, 1, 100, ITEM_INLINE_LIMIT, ITEM_INLINE_LIMIT + 1};
-    for (unsigned s = 0; s < 5; s++) {
-        for (unsigned stored = 0; stored < 2; stored++) {
-            struct value value = {NULL, bytes, sizes[s]};
-            struct item *item = item_create(slice_of(id, sizeof(id)), &value, stored);
-            ck_assert_int_eq((item->flags & ITEM_EXTERNAL) != 0, s == 4);
-            if (stored)
-                *item_stored(item) = (struct packed_version){1, 2};
-            ck_assert(slice_equal(item_id(item), slice_of(id, sizeof(id))));
-            ck_assert(slice_equal(value_slice(item_value(item)), slice_of(bytes, sizes[s])));
-            ck_assert_uint_eq(item_value_size(item), sizes[s]);
-            /* Only what takes the same room is overwritten. */
-            struct value other = {NULL, bytes, sizes[s] ^ 1};
-            ck_assert(s == 4 || s == 3 || !item_takes(item, &other, stored));
-            ck_assert(!item_takes(item, &value, !stored));
-            ck_assert(item_takes(item, &value, stored));
-            bool external = item->flags & ITEM_EXTERNAL;
-            struct value kept = external ? item_keep(&value) : value;
-            item_overwrite(item, &kept);
-            ck_assert_mem_eq(item_value(item).data, bytes, sizes[s]);
-            ck_assert_uint_eq(
-                item_memory(item), item_memory_for(item_id(item).size, &value, stored));
-            if (stored)
-                ck_assert_uint_eq(item_stored(item)->seq, 2);
-            item_release(item);
-        }
-    }
-}
-END_TEST
-
 START_TEST(the_wheel_shows_what_comes_first)
 {
     struct wheel wheel;
@@ -268,7 +231,6 @@ int main(void)
     tcase_add_test(tcase, epochs_pack_and_unpack);
     tcase_add_test(tcase, waiters_leave_in_order);
     tcase_add_test(tcase, the_wheel_shows_what_comes_first);
-    tcase_add_test(tcase, item_holds_all_its_parts);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
