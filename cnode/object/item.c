@@ -164,9 +164,11 @@ struct slice item_id(const struct item *item)
 
 struct value item_value(const struct item *item)
 {
+    struct shape shape = shape_of_item(item);
+    const uint8_t *bytes = (const uint8_t *)item;
     if (is_external(item))
-        return *external_of(item);
-    return (struct value){NULL, inline_of(item), item->value_size};
+        return *(const struct value *)(const void *)(bytes + shape.external);
+    return (struct value){NULL, bytes + shape.value, item->value_size};
 }
 
 size_t item_value_size(const struct item *item)

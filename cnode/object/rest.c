@@ -8,9 +8,7 @@
  * items of different age do not bring up a full page at each tick, it does so 16 times per key_ttl
  * at most, and items are due that much later.
  *
- * A pass is done in pieces. The bounds of what it has passed gather in `following`.
- *
- * Measured with 1,000,000 busy objects of 20 + 105 bytes: a look at each takes MEASURED. */
+ * A pass is done in pieces. The bounds of what it has passed gather in `following`. */
 #include "store_inside.h"
 
 #include <assert.h>
@@ -206,7 +204,7 @@ struct item *store_coldest(struct store *store, enum page_kind kind, uint32_t *l
         struct page *page = page_in_wheel(link, kind);
         begin_pass(page);
         /* What is nearly as cold goes with it: or each pass would find one item only. */
-        uint64_t warmest = page->bound[kind] + store->pass_gap[kind] + 1;
+        uint64_t warmest = page->bound[kind] + store->pass_gap[kind] / 8;
         struct item *item;
         while ((item = next_at_rest(page, looks)) != NULL) {
             uint64_t due = due_tick(store, item);

@@ -215,45 +215,17 @@ uint64_t table_hash(const struct table *table, struct slice id)
     return XXH3_64bits_withSeed(id.data, id.size, table->seed);
 }
 
-/* Four tags at a time: bit 15 of each lane whose 12 tag bits fit is set. Others may be, too, above
- * one that fits (a borrow): whoever uses them compares more than that. */
-static uint64_t lanes_that_fit(const uint8_t *tags, uint64_t wanted)
-{
-    uint64_t lanes;
-    memcpy(&lanes, tags, sizeof(lanes));
-    lanes = (lanes ^ wanted) & 0xFFF0FFF0FFF0FFF0U;
-    return (lanes - 0x0001000100010001U) & ~lanes & 0x8000800080008000U;
-}
-
-static struct item *match(
-    const struct table *table, const struct table_bucket *bucket, unsigned i, struct slice id)
-{
-    if (is_free(bucket, i))
-        return NULL;
-    struct item *item = slot_item(table, slot_at(bucket, i));
-    return slice_equal(item_id(item), id) ? item : NULL;
-}
-
 struct item *table_find(const struct table *table, uint64_t hash, struct slice id)
 {
-    enum { LANES = sizeof(uint64_t) / sizeof(uint16_t) };
-    const uint64_t wanted = tag_of(hash) * UINT64_C(0x0001000100010001);
+    const uint16_t tag = tag_of(hash);
     for (const struct table_bucket *bucket = bucket_of(table, hash); bucket;
          bucket = next_of(table, bucket)) {
-        /* The last two tags are read with two halves of a handle. */
-        for (unsigned first = 0; first < BUCKET_SLOTS; first += LANES) {
-            uint64_t fit =
-                lanes_that_fit((const uint8_t *)bucket + first * sizeof(uint16_t), wanted);
-            for (; fit != 0; fit &= fit - 1) {
-                unsigned lane = (unsigned)__builtin_ctzll(fit) / 16;
-                if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
-                    lane = LANES - 1 - lane;
-                if (first + lane >= BUCKET_SLOTS)
-                    continue;
-                struct item *item = match(table, bucket, first + lane, id);
-                if (item)
-                    return item;
-            }
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            if (((bucket->tags[i] ^ tag) & HASH_TAG) != 0 || is_free(bucket, i))
+                continue;
+            struct item *item = slot_item(table, slot_at(bucket, i));
+            if (slice_equal(item_id(item), id))
+                return item;
         }
     }
     return NULL;
