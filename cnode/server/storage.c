@@ -14,6 +14,8 @@ enum { ADVANCE_BUDGET = 2000 };
 /* The same while the journal is above its limit: under a flood of writes it grows by MBs in 100 ms.
  */
 enum { LARGE_JOURNAL_INTERVAL_MS = 10 };
+/* The same near memory_limit: a stream of loads brings 2 MB in 10 ms. */
+enum { NEAR_LIMIT_INTERVAL_MS = 10 };
 enum { STATUS_INTERVAL_MS = 60000 };
 enum { SPARE_LIMIT = 1024 };
 /* Of an id, in a log line. */
@@ -245,6 +247,19 @@ static uint64_t outside_bytes(const struct storage *storage)
     return bytes;
 }
 
+/* Says to the store what is taken outside of it. True near memory_limit. */
+static bool count_outside(struct storage *storage)
+{
+    const uint64_t outside = outside_bytes(storage), limit = storage->memory_limit;
+    store_set_outside_bytes(storage->store, outside);
+    if (limit == 0)
+        return false;
+    const uint64_t counted = store_metrics(storage->store, uv_now(storage->loop))->memory;
+    resident_look(&storage->resident, counted, limit);
+    store_set_outside_bytes(storage->store, outside + storage->resident.excess_bytes);
+    return counted + storage->resident.excess_bytes > limit - limit / 4;
+}
+
 /* Freed blocks kept for the next ones: as much as the journal holds until it is synced, so that a
  * stream of large writes finds all of its memory again, and a small share of what may be taken. */
 static uint64_t recycle_limit(const struct config *config)
@@ -295,12 +310,14 @@ static void log_status(struct storage *storage)
 static void on_timer(uv_timer_t *timer)
 {
     struct storage *storage = timer->data;
-    store_set_outside_bytes(storage->store, outside_bytes(storage));
+    const bool near_limit = count_outside(storage);
     uint64_t wait_ms = store_advance(storage->store, uv_now(storage->loop), ADVANCE_BUDGET);
     if (journaling_advance(&storage->journaling, ADVANCE_BUDGET))
         wait_ms = 0;
     else if (journaling_is_large(&storage->journaling) && wait_ms > LARGE_JOURNAL_INTERVAL_MS)
         wait_ms = LARGE_JOURNAL_INTERVAL_MS;
+    if (near_limit && wait_ms > NEAR_LIMIT_INTERVAL_MS)
+        wait_ms = NEAR_LIMIT_INTERVAL_MS;
     log_status(storage);
     trim_recycled(storage);
     if (wait_ms > ADVANCE_INTERVAL_MS)
@@ -403,8 +420,10 @@ int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *
         .answer = answer,
         .context = context,
         .tombstone_keep_ms = config->tombstone_keep,
+        .memory_limit = config->memory_limit,
         .status_ms = uv_now(loop),
     };
+    resident_open(&storage->resident);
     block_recycle(recycle_limit(config));
     uv_timer_init(loop, &storage->timer);
     storage->timer.data = storage;
@@ -462,6 +481,7 @@ static void on_warehouse_closed(void *context)
         storage->spare = next;
     }
     block_recycle(0);
+    resident_close(&storage->resident);
     uv_close((uv_handle_t *)&storage->timer, on_timer_closed);
 }
 

@@ -10,6 +10,7 @@
 #include "brain/object.h"
 #include "brain/warehouse.h"
 #include "journaling.h"
+#include "resident.h"
 
 /* A waiting request of the store is over; as store_events.answer. */
 typedef void (*storage_answer_cb)(
@@ -23,6 +24,8 @@ struct storage {
     struct journaling journaling;
     struct warehouse_request *spare; /* finished requests, used again */
     unsigned spare_count;
+    struct resident resident;
+    uint64_t memory_limit; /* bytes; 0: none */
     uint64_t tombstone_keep_ms;
     uint64_t status_ms, status_activity; /* of the last status line */
     uint64_t trimmed_ms;                 /* when recycled memory was looked at */
