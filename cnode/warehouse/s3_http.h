@@ -4,7 +4,7 @@
 
 #include "aws_credentials.h"
 #include "brain/base.h"
-#include "curl_pool.h"
+#include "brain/curl_pool.h"
 #include "s3_probe.h"
 #include "s3_text.h"
 

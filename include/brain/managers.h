@@ -49,8 +49,8 @@ struct managers_member {
 /* The member list after one revision of etcd that changed it. */
 struct managers_view {
     uint64_t number; /* that revision */
-    /* Of the members' names, incarnations and revisions. Two views of one number and different
-     * digests come from two histories of etcd. */
+    /* Of etcd's history, and the members' names and revisions. Two views of one number and
+     * different digests come from two histories. */
     uint64_t digest;
     size_t count;
     const struct managers_member *members; /* sorted by name (bytes), one each */
@@ -71,7 +71,8 @@ enum managers_event_kind {
 enum managers_reason {
     MANAGERS_GONE,      /* the lease or the key no longer is: it expired, or somebody removed it */
     MANAGERS_EVICTED,   /* another member wants this one to start again (R12) */
-    MANAGERS_COMPACTED, /* events are missing: etcd no longer has them */
+    MANAGERS_COMPACTED, /* events are missing: etcd no longer has them (or there was no memory for
+                           one) */
     MANAGERS_RESET,     /* etcd's revision went backwards: its data is another */
 };
 
@@ -86,8 +87,12 @@ struct managers_event {
      * for which this grows too large is to fence itself (R12). */
     uint64_t behind_ms;
     enum managers_reason reason;
-    /* JOINED: etcd's history is not the one of this process's former membership: the number of the
-     * view may be smaller than earlier ones, and epochs may come again (R4). */
+    /* JOINED: a random number that came into etcd's data with the first member ever: etcd that lost
+     * its data has another. */
+    uint64_t history;
+    /* JOINED: this etcd is not the one of this process's former membership, or an older state of
+     * it: the number of the view may be smaller than earlier ones, and epochs may come again (R4).
+     */
     bool reset;
     bool confirmed;
     struct managers_view view; /* valid during the call */

@@ -1,7 +1,7 @@
 """The proxy between node and store that misbehaves on demand.
 
 HttpProxy understands requests and answers (S3); FtpProxy understands the lines of an FTP control
-connection (data connections go to the server directly); both run in the process of the test, on a
+connection (data connections go to the server directly); TcpProxy understands nothing; all run in the process of the test, on a
 free port of 127.0.0.1, and are switched at run time:
 
     with HttpProxy(("127.0.0.1", store_port)) as proxy:
@@ -547,3 +547,59 @@ class FtpProxy(_Proxy):
         back.start()
         one_way(client, server)
         back.join()
+
+
+class TcpProxy(_Proxy):
+    """Bytes, whatever they mean. `refuse` and `resume` as with the others."""
+
+    def __init__(self, upstream, seed=1):
+        self.swallowing = False
+        self.held = set()
+        self.streams = {}  # client: the beginning of what it sent
+        super().__init__(upstream, seed)
+
+    def swallow(self):
+        """Connections are accepted, and nothing is ever answered on those that come from now on."""
+        self.swallowing = True
+
+    def unswallow(self):
+        """New ones are answered again; the others never."""
+        self.swallowing = False
+
+    def hold(self, mark):
+        """Connections on which the client has sent `mark` stand still towards it, without being cut."""
+        with self.lock:
+            victims = {client for client, sent in self.streams.items() if mark in sent}
+            self.held |= victims
+        return len(victims)
+
+    def serve(self, client):
+        if self.swallowing:
+            while client.recv(PIECE):
+                pass
+            return
+        server = self._connect()
+        self.streams[client] = b""
+
+        def back():
+            with contextlib.suppress(OSError):
+                while data := server.recv(PIECE):
+                    while client in self.held and not self.stopping.is_set():
+                        time.sleep(0.05)
+                    client.sendall(data)
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+        thread = threading.Thread(target=back, daemon=True)
+        thread.start()
+        try:
+            while data := client.recv(PIECE):
+                self.streams[client] = (self.streams[client] + data)[-PIECE:]
+                server.sendall(data)
+        finally:
+            with self.lock:
+                self.streams.pop(client)
+                self.held.discard(client)
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            self._untrack(server)

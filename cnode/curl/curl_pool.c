@@ -1,7 +1,7 @@
 /* curl_pool: a libcurl multi handle, and the easy handles that are not in use. A handle is reset
  * between transfers, which keeps what it knows of hosts and TLS sessions; connections belong to the
  * multi handle. */
-#include "curl_pool.h"
+#include "brain/curl_pool.h"
 
 #include "brain/base.h"
 
@@ -43,6 +43,11 @@ void curl_pool_destroy(struct curl_pool *pool)
     curl_global_cleanup();
 }
 
+static bool set_file(CURL *easy, CURLoption option, const char *path)
+{
+    return path == NULL || path[0] == '\0' || curl_easy_setopt(easy, option, path) == CURLE_OK;
+}
+
 bool curl_transfer_prepare(struct curl_pool *pool, struct curl_transfer *transfer)
 {
     const struct curl_pool_options *options = &pool->options;
@@ -62,8 +67,9 @@ bool curl_transfer_prepare(struct curl_pool *pool, struct curl_transfer *transfe
     curl_easy_setopt(
         easy, CURLOPT_LOW_SPEED_TIME, (long)((options->stall_timeout_ms + 999) / 1000));
     if (curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, options->protocols) != CURLE_OK ||
-        (options->ca_file != NULL && options->ca_file[0] != '\0' &&
-            curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca_file) != CURLE_OK)) {
+        !set_file(easy, CURLOPT_CAINFO, options->ca_file) ||
+        !set_file(easy, CURLOPT_SSLCERT, options->cert_file) ||
+        !set_file(easy, CURLOPT_SSLKEY, options->key_file)) {
         curl_transfer_end(pool, transfer);
         return false;
     }

@@ -1,11 +1,11 @@
 /* curl_pool: transfers of libcurl, many at once on one thread, over connections that are kept. What
- * the drivers of network stores share.
+ * the drivers of network stores and the managers share.
  *
  *   prepare -> set what this transfer needs on transfer->easy -> start -> ... done() -> end
  *
  * All from one thread but curl_pool_wake. */
-#ifndef WAREHOUSE_CURL_POOL_H
-#define WAREHOUSE_CURL_POOL_H
+#ifndef BRAIN_CURL_POOL_H
+#define BRAIN_CURL_POOL_H
 
 #include <curl/curl.h>
 #include <stdbool.h>
@@ -17,6 +17,8 @@ struct curl_pool_options {
     unsigned connections;        /* kept open while idle, and handles kept */
     const char *protocols;       /* as CURLOPT_PROTOCOLS_STR: "http,https" */
     const char *ca_file;         /* "" or NULL: the system's certificates */
+    const char *cert_file;       /* PEM, of this client; "" or NULL: none */
+    const char *key_file;        /* PEM, to it; "" or NULL: it is in cert_file */
     uint64_t connect_timeout_ms; /* for a connection to be made, TLS included */
     uint64_t stall_timeout_ms;   /* a transfer without a byte for so long fails; rounded up to s */
 };

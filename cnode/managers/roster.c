@@ -1,0 +1,149 @@
+#include "roster.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "call.h"
+
+void roster_init(struct roster *roster)
+{
+    *roster = (struct roster){0};
+}
+
+void roster_release(struct roster *roster)
+{
+    heap_release(roster->entries);
+    roster_init(roster);
+}
+
+/* XXH64, which never changes, and not XXH3: members of different builds compare digests. */
+uint64_t roster_set_mark(struct slice name, uint64_t revision)
+{
+    return XXH64(name.data, name.size, revision);
+}
+
+static uint64_t mark_of(const struct managers_member *entry)
+{
+    return roster_set_mark(slice_of_string(entry->name), entry->revision);
+}
+
+/* Where `name` is, or would be. */
+static size_t place_of(const struct roster *roster, const char *name, bool *found)
+{
+    size_t low = 0, high = roster->count;
+    *found = false;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(roster->entries[middle].name, name);
+        if (order == 0) {
+            *found = true;
+            return middle;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct managers_member *roster_find(const struct roster *roster, const char *name)
+{
+    bool found;
+    size_t place = place_of(roster, name, &found);
+    return found && roster->entries[place].incarnation != 0 ? &roster->entries[place] : NULL;
+}
+
+static bool make_room(struct roster *roster)
+{
+    if (roster->count < roster->capacity)
+        return true;
+    if (roster->count >= MANAGERS_MEMBERS_LIMIT)
+        return false;
+    size_t capacity = roster->capacity == 0 ? 8 : 2 * roster->capacity;
+    struct managers_member *grown = heap_resize(roster->entries, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    roster->entries = grown;
+    roster->capacity = capacity;
+    return true;
+}
+
+static void take_out(struct roster *roster, size_t place)
+{
+    struct managers_member *entry = &roster->entries[place];
+    roster->set -= mark_of(entry);
+    roster->strays -= entry->incarnation == 0;
+    roster->count--;
+    memmove(entry, entry + 1, (roster->count - place) * sizeof(*entry));
+}
+
+bool roster_name(struct slice key, const char *prefix, struct slice *name)
+{
+    size_t skip = strlen(prefix);
+    if (key.size <= skip || key.size - skip > MANAGERS_NAME_LIMIT ||
+        memcmp(key.data, prefix, skip) != 0)
+        return false;
+    *name = slice_of(key.data + skip, key.size - skip);
+    return memchr(name->data, '\0', name->size) == NULL;
+}
+
+int roster_apply(struct roster *roster, const char *prefix, const struct answer *answer,
+    const struct answer_kv *kv, bool *changed)
+{
+    struct managers_member entry = {.revision = kv->mod_revision, .lease = kv->lease};
+    bool found, visible = false;
+    struct slice name;
+    if (!roster_name(answer_key(answer, kv), prefix, &name))
+        return 0;
+    memcpy(entry.name, name.data, name.size);
+    size_t place = place_of(roster, entry.name, &found);
+    if (found)
+        visible = roster->entries[place].incarnation != 0;
+    if (kv->deleted) {
+        if (found)
+            take_out(roster, place);
+    } else {
+        if (!call_member_decode(&entry, answer_value(answer, kv)))
+            entry.incarnation = 0;
+        visible = visible || entry.incarnation != 0;
+        if (found) {
+            take_out(roster, place);
+        } else if (!make_room(roster)) {
+            return BRAIN_ENOMEM;
+        }
+        struct managers_member *to = &roster->entries[place];
+        memmove(to + 1, to, (roster->count - place) * sizeof(*to));
+        *to = entry;
+        roster->count++;
+        roster->strays += entry.incarnation == 0;
+        roster->set += mark_of(&entry);
+    }
+    if (visible) {
+        roster->number = kv->mod_revision;
+        *changed = true;
+    }
+    return 0;
+}
+
+int roster_view(const struct roster *roster, uint64_t history, struct managers_view *view)
+{
+    size_t count = roster->count - roster->strays, made = 0;
+    struct managers_member *members = heap_allocate((count + 1) * sizeof(*members));
+    uint64_t set = 0;
+    uint8_t bytes[8];
+    if (members == NULL)
+        return BRAIN_ENOMEM;
+    for (size_t i = 0; i < roster->count; i++) {
+        if (roster->entries[i].incarnation == 0)
+            continue;
+        members[made++] = roster->entries[i];
+        set += mark_of(&roster->entries[i]);
+    }
+    store_be64(bytes, set);
+    *view = (struct managers_view){.number = roster->number,
+        .digest = XXH64(bytes, sizeof(bytes), history),
+        .count = made,
+        .members = members};
+    return 0;
+}

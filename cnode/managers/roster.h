@@ -1,0 +1,40 @@
+/* roster: the member list, put together from the list at one revision and the events since.
+ *
+ * Keys that are not a member's (a value that is not what members write, a name that is none) are
+ * kept in mind, because the list that etcd has must be comparable with this one, but are in no
+ * view. */
+#ifndef MANAGERS_ROSTER_H
+#define MANAGERS_ROSTER_H
+
+#include "answer.h"
+#include "brain/managers.h"
+
+struct roster {
+    struct managers_member *entries; /* sorted by name; incarnation 0: not a member */
+    size_t count, capacity, strays;
+    uint64_t number; /* revision of the last change that is in a view */
+    uint64_t set;    /* of all entries' names and revisions: roster_set_add */
+};
+
+void roster_init(struct roster *roster);
+void roster_release(struct roster *roster);
+
+/* Takes one key under `prefix` ("brain/member/") that was put or deleted. `*changed` becomes true
+ * when the members are others now. 0, BRAIN_ENOMEM (also for more than MANAGERS_MEMBERS_LIMIT
+ * entries): the roster is then as it was. */
+int roster_apply(struct roster *roster, const char *prefix, const struct answer *answer,
+    const struct answer_kv *kv, bool *changed);
+
+const struct managers_member *roster_find(const struct roster *roster, const char *name);
+
+/* The members. `members` of the view is the caller's (heap_release). 0 or BRAIN_ENOMEM. */
+int roster_view(const struct roster *roster, uint64_t history, struct managers_view *view);
+
+/* The name in a key under `prefix`. False: no member's, whatever its value; such keys are nowhere.
+ */
+bool roster_name(struct slice key, const char *prefix, struct slice *name);
+
+/* The mark of a set of keys does not depend on their order: the sum of these. */
+uint64_t roster_set_mark(struct slice name, uint64_t revision);
+
+#endif
