@@ -1,4 +1,5 @@
-/* config_cookie: the shared secret of the Erlang nodes, found the way Erlang finds it. */
+/* config_cookie: the shared secret of the Erlang nodes, found the way Erlang finds it; and the
+ * password for etcd, whose file is read by the same rules. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,11 +12,6 @@
 #include "config_private.h"
 
 enum { COOKIE_LIMIT = 255, MADE_LETTERS = 20 };
-
-static int refuse(char *sentence, const char *path, const char *what)
-{
-    return config_refuse(sentence, (struct config_origin){path, 0}, NULL, "%s", what);
-}
 
 static int refuse_errno(char *sentence, const char *path, const char *what)
 {
@@ -41,13 +37,15 @@ static ssize_t read_up_to(int fd, char *out, size_t size)
     return (ssize_t)got;
 }
 
-/* The first line of an open file, without spaces around it. */
-static int read_line(int fd, const char *path, char **cookie, char *sentence)
+/* The first line of an open file, without spaces around it. `what`: "cookie" or "password". */
+static int read_line(int fd, const char *path, const char *what, char **secret, char *sentence)
 {
+    struct config_origin origin = {path, 0};
     char text[COOKIE_LIMIT + 64]; /* room for spaces around it */
     ssize_t size = read_up_to(fd, text, sizeof text - 1);
     if (size < 0)
-        return refuse_errno(sentence, path, "the cookie cannot be read");
+        return config_refuse(
+            sentence, origin, NULL, "the %s cannot be read: %s", what, strerror(errno));
     text[size] = '\0';
     size_t line = strcspn(text, "\r\n");
     bool whole = line < sizeof text - 1;
@@ -59,31 +57,37 @@ static int read_line(int fd, const char *path, char **cookie, char *sentence)
 
     int status = 0;
     if (!whole || length > COOKIE_LIMIT)
-        status = refuse(sentence, path, "the cookie in its first line is longer than 255 bytes");
+        status = config_refuse(
+            sentence, origin, NULL, "the %s in its first line is longer than 255 bytes", what);
     else if (length == 0)
-        status = refuse(sentence, path, "the first line of the cookie file is empty");
-    else if ((*cookie = config_copy(begin)) == NULL)
+        status =
+            config_refuse(sentence, origin, NULL, "the first line of the %s file is empty", what);
+    else if ((*secret = config_copy(begin)) == NULL)
         status = config_no_memory(sentence);
     explicit_bzero(text, sizeof text);
     return status;
 }
 
 /* Checks the open file, as OTP does: whoever reads the cookie owns the node. */
-static int read_cookie_file(int fd, const char *path, char **cookie, char *sentence)
+static int read_secret_file(
+    int fd, const char *path, const char *what, char **secret, char *sentence)
 {
+    struct config_origin origin = {path, 0};
     struct stat file;
 
     if (fstat(fd, &file) != 0)
-        return refuse_errno(sentence, path, "the cookie file cannot be examined");
+        return config_refuse(
+            sentence, origin, NULL, "the %s file cannot be examined: %s", what, strerror(errno));
     if (!S_ISREG(file.st_mode))
-        return refuse(sentence, path, "the cookie file is not a regular file");
+        return config_refuse(sentence, origin, NULL, "the %s file is not a regular file", what);
     if ((file.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return refuse(sentence, path, "the cookie file must be accessible by owner only");
-    return read_line(fd, path, cookie, sentence);
+        return config_refuse(
+            sentence, origin, NULL, "the %s file must be accessible by owner only", what);
+    return read_line(fd, path, what, secret, sentence);
 }
 
 /* O_NONBLOCK: a pipe with nobody at the other end must not hold the start. */
-static int open_cookie(const char *path)
+static int open_secret(const char *path)
 {
     return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 }
@@ -141,16 +145,16 @@ static int home_cookie(char **cookie, char *sentence)
         return config_refuse(sentence, (struct config_origin){NULL, 0}, NULL,
             "the path of ~/.erlang.cookie is too long");
 
-    int fd = open_cookie(path);
+    int fd = open_secret(path);
     if (fd < 0 && errno == ENOENT) {
         int status = make_cookie_file(path, sentence);
         if (status != 0)
             return status;
-        fd = open_cookie(path);
+        fd = open_secret(path);
     }
     if (fd < 0)
         return refuse_errno(sentence, path, "the cookie file cannot be opened");
-    int status = read_cookie_file(fd, path, cookie, sentence);
+    int status = read_secret_file(fd, path, "cookie", cookie, sentence);
     close(fd);
     return status;
 }
@@ -165,10 +169,29 @@ int config_cookie(const struct config *config, char **cookie, char sentence[CONF
     }
     if (config->secret_file[0] == '\0')
         return home_cookie(cookie, sentence);
-    int fd = open_cookie(config->secret_file);
+    int fd = open_secret(config->secret_file);
     if (fd < 0)
         return refuse_errno(sentence, config->secret_file, "the cookie file cannot be opened");
-    int status = read_cookie_file(fd, config->secret_file, cookie, sentence);
+    int status = read_secret_file(fd, config->secret_file, "cookie", cookie, sentence);
+    close(fd);
+    return status;
+}
+
+int config_manager_password(
+    const struct config *config, char **password, char sentence[CONFIG_SENTENCE_LIMIT])
+{
+    const char *path = config->manager_password_file;
+
+    *password = NULL;
+    sentence[0] = '\0';
+    if (config->manager_password[0] != '\0' || path[0] == '\0') {
+        *password = config_copy(config->manager_password);
+        return *password != NULL ? 0 : config_no_memory(sentence);
+    }
+    int fd = open_secret(path);
+    if (fd < 0)
+        return refuse_errno(sentence, path, "the password file cannot be opened");
+    int status = read_secret_file(fd, path, "password", password, sentence);
     close(fd);
     return status;
 }

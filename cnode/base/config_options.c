@@ -62,6 +62,9 @@ static const struct limits limits_of[CONFIG_OPTION_COUNT] = {
     [CONFIG_AT_dumps_parallel_bytes] = BYTES(1),
     [CONFIG_AT_dump_retry_min] = MS(1),
     [CONFIG_AT_dump_retry_max] = MS(1),
+    /* etcd grants no lease shorter than that; an hour without a lost member noticed is no cluster.
+     */
+    [CONFIG_AT_manager_lease] = {2000, 3600000, "milliseconds"},
     [CONFIG_AT_log_max_size] = BYTES(1000),
     [CONFIG_AT_log_max_num_of_files] = AMOUNT(0, 1000),
     [CONFIG_AT_handshake_timeout] = MS(10),
@@ -200,6 +203,29 @@ static bool is_http_url(const char *text)
     return scheme > 0 && is_made_of(text + scheme, letters_digits, "-._:[]", 1, 300);
 }
 
+/* 1 to 16 such URLs, with commas; a slash at the end and spaces around are allowed. */
+static bool is_server_list(const char *text)
+{
+    unsigned count = 0;
+    for (const char *p = text; *p != '\0';) {
+        char url[320];
+        p += strspn(p, " \t,");
+        size_t size = strcspn(p, ",");
+        const char *next = p + size;
+        while (size > 0 && (p[size - 1] == ' ' || p[size - 1] == '\t'))
+            size--;
+        size -= size > 0 && p[size - 1] == '/';
+        if (size >= sizeof url)
+            return false;
+        memcpy(url, p, size);
+        url[size] = '\0';
+        p = next;
+        if (size > 0 && (!is_http_url(url) || ++count > 16))
+            return false;
+    }
+    return count > 0;
+}
+
 /* name@host, as OTP's net_kernel accepts it, so that a peer can write it as an atom and epmd can
  * register the first part. */
 static bool is_node_name(const char *text)
@@ -279,6 +305,18 @@ static const char *objection_to_string(size_t index, const char *text)
         return text[0] == '\0' || is_made_of(text, letters_digits, "-.:_", 1, 255)
                    ? NULL
                    : "is not the name or address of a host";
+    case CONFIG_AT_manager_servers:
+        return is_server_list(text)
+                   ? NULL
+                   : "is not 1 to 16 URLs like http://host:2379 with commas between";
+    case CONFIG_AT_manager_prefix:
+        return is_made_of(text, letters_digits, "-._/", 1, 200)
+                   ? NULL
+                   : "may have 1 to 200 letters, digits and - . _ / only";
+    case CONFIG_AT_manager_user:
+        return strlen(text) <= 255 && utf8_is_valid(slice_of_string(text))
+                   ? NULL
+                   : "is not a name of at most 255 bytes of UTF-8";
     case CONFIG_AT_ack:
         return strcmp(text, "memory") == 0 || strcmp(text, "journal") == 0 ||
                        strcmp(text, "warehouse") == 0
@@ -317,6 +355,10 @@ static int set_string(
     /* A secret is not shown, not even a wrong one: it may be right but for one letter. */
     if (index == CONFIG_AT_secret && strlen(text) > 255)
         return config_refuse(draft->sentence, origin, "secret", "it is longer than 255 bytes");
+    if (index == CONFIG_AT_manager_password &&
+        (strlen(text) > 255 || !utf8_is_valid(slice_of_string(text))))
+        return config_refuse(draft->sentence, origin, "manager_password",
+            "it is longer than 255 bytes, or not UTF-8");
     if (objection != NULL)
         return config_refuse(draft->sentence, origin, config_options[index].name, "%s %s",
             show(text, shown), objection);
@@ -405,7 +447,8 @@ int config_option_set(
 bool config_option_is_secret(size_t index)
 {
     return index == CONFIG_AT_secret || index == CONFIG_AT_s3_secret_key ||
-           index == CONFIG_AT_s3_session_token || index == CONFIG_AT_ftp_pass;
+           index == CONFIG_AT_s3_session_token || index == CONFIG_AT_ftp_pass ||
+           index == CONFIG_AT_manager_password;
 }
 
 void config_option_clear(struct config *config, size_t index)
@@ -472,6 +515,14 @@ int config_check_together(const struct config_draft *draft)
         return config_refuse(draft->sentence,
             origin_of(draft, CONFIG_AT_epmd_enable, CONFIG_AT_server_port), "epmd_enable",
             "without epmd clients need a fixed port: set server_port as well");
+    if (config->manager_user[0] != '\0' && config->manager_password[0] == '\0' &&
+        config->manager_password_file[0] == '\0')
+        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_manager_user],
+            "manager_user",
+            "it needs a password: set manager_password or manager_password_file as well");
+    if (config->manager_key_file[0] != '\0' && config->manager_cert_file[0] == '\0')
+        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_manager_key_file],
+            "manager_key_file", "a key needs its certificate: set manager_cert_file as well");
     if (config->manager_enable)
         return config_refuse(draft->sentence, draft->origins[CONFIG_AT_manager_enable],
             "manager_enable", "this version has no cluster: it must be false");

@@ -2,13 +2,22 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base64.h"
 
-void answer_use_heap(void)
+static void *allocate_or_end(size_t size)
 {
-    json_set_alloc_funcs(heap_allocate, heap_release);
+    void *memory = malloc(size);
+    if (memory == NULL && size > 0)
+        abort();
+    return memory;
+}
+
+void answer_guard_memory(void)
+{
+    json_set_alloc_funcs(allocate_or_end, free);
 }
 
 void answer_init(struct answer *answer)
@@ -250,7 +259,7 @@ int answer_decode(struct answer *answer, struct slice json)
         return BRAIN_EPROTO;
     json_t *root = json_loadb((const char *)json.data, json.size, 0, &problem);
     if (root == NULL)
-        return json_error_code(&problem) == json_error_out_of_memory ? BRAIN_ENOMEM : BRAIN_EPROTO;
+        return BRAIN_EPROTO;
     const json_t *error = json_object_get(root, "error");
     const json_t *result = json_object_get(root, "result");
     int status = BRAIN_EPROTO;

@@ -60,7 +60,8 @@ void answer_release(struct answer *answer);
 struct slice answer_key(const struct answer *answer, const struct answer_kv *kv);
 struct slice answer_value(const struct answer *answer, const struct answer_kv *kv);
 
-/* jansson shall take its memory where the core does. */
-void answer_use_heap(void);
+/* Before the first use of jansson. Its parser (2.14) writes beyond its buffer when memory runs out
+ * inside a string; so where there is none for it, the process ends instead. Answers are small. */
+void answer_guard_memory(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base64.h"
@@ -112,7 +113,7 @@ static void append_json(struct buffer *body, json_t *value)
         body->failed = true;
     if (dumped != NULL)
         explicit_bzero(dumped, strlen(dumped));
-    heap_release(dumped);
+    free(dumped);
     json_decref(value);
 }
 

@@ -33,7 +33,7 @@ struct event_item {
     struct managers_event event;
     struct managers_metrics metrics; /* when it happened */
     bool is_kept;                    /* part of struct managers, not to be freed */
-    struct managers_member members[];
+    struct managers_member *members; /* of the view, behind the item; NULL: none */
 };
 
 struct managers {
@@ -86,6 +86,7 @@ static struct event_item *make_item(struct managers *managers, const struct mana
     if (item == NULL)
         return NULL;
     item->is_kept = false;
+    item->members = (struct managers_member *)(item + 1);
     if (bytes > 0)
         memcpy(item->members, event->view.members, bytes);
     return item;
@@ -99,7 +100,7 @@ static bool on_event(void *context, const struct managers_event *event)
     if (item != NULL) {
         item->next = NULL;
         item->event = *event;
-        item->event.view.members = item->is_kept ? NULL : item->members;
+        item->event.view.members = item->members;
         item->metrics = managers->session.metrics;
         *managers->last = item;
         managers->last = &item->next;

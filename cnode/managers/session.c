@@ -116,7 +116,7 @@ int session_options_set(struct session_options *to, const struct managers_option
 void session_init(
     struct session *session, const struct session_options *options, struct session_hooks hooks)
 {
-    answer_use_heap();
+    answer_guard_memory();
     memset(session, 0, sizeof(*session));
     session->options = *options;
     session->hooks = hooks;

@@ -243,7 +243,7 @@ static bool take_read(struct session *session, uint64_t now_ms)
     const struct managers_member *self = &session->self;
     struct call_key all = call_key_member(session->options.prefix, "");
     const struct answer_kv *history = first_of(answer, 2);
-    uint64_t set = 0;
+    uint64_t set = 0, newest = session->roster.number;
     bool is_there = false;
     if (answer->error != ANSWER_GOOD || !answer->succeeded)
         return false;
@@ -258,6 +258,7 @@ static bool take_read(struct session *session, uint64_t now_ms)
         if (kv->group != 0 || !roster_name(answer_key(answer, kv), all.text, &name))
             continue;
         set += roster_set_mark(name, kv->mod_revision);
+        newest = kv->mod_revision > newest ? kv->mod_revision : newest;
         if (slice_equal_string(name, self->name))
             is_there = kv->mod_revision == self->revision && kv->lease == self->lease;
     }
@@ -273,6 +274,10 @@ static bool take_read(struct session *session, uint64_t now_ms)
     compare_with_watch(session, set, now_ms);
     uint64_t behind_ms = session->behind_since_ms == 0 ? 0 : now_ms - session->behind_since_ms;
     session->metrics.behind_ms = behind_ms;
+    if (session->behind_since_ms == 0)
+        newest = session->roster.number;
+    else if (newest == session->roster.number)
+        newest++;
     if (behind_ms > 2 * self->lease_ms) {
         session_lose(session, MANAGERS_COMPACTED);
         return true;
@@ -285,7 +290,8 @@ static bool take_read(struct session *session, uint64_t now_ms)
                                                      .incarnation = self->incarnation,
                                                      .lease = self->lease,
                                                      .until_ms = session->until_ms,
-                                                     .behind_ms = behind_ms});
+                                                     .behind_ms = behind_ms,
+                                                     .newest_view = newest});
     return true;
 }
 

@@ -115,7 +115,7 @@ static bool take_events(struct session *session)
         uint64_t revision = kv->mod_revision;
         bool last = i + 1 == answer->count || answer->kvs[i + 1].mod_revision != revision;
         /* etcd sends them in order, and those of a revision together. */
-        if (revision == 0 || (!last && answer->kvs[i + 1].mod_revision < revision))
+        if (revision == 0 || (i + 1 < answer->count && answer->kvs[i + 1].mod_revision < revision))
             return false;
         if (revision <= session->watch.delivered)
             continue;

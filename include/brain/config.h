@@ -69,6 +69,15 @@
     X(NUMBER, dump_retry_min, "500", "ms before a failed dump is tried again, then doubling")      \
     X(NUMBER, dump_retry_max, "60000", "ms at most between two tries")                             \
     X(BOOL, manager_enable, "false", "be a member of a cluster")                                   \
+    X(STRING, manager_servers, "http://127.0.0.1:2379", "URLs of the etcd servers, with commas")   \
+    X(STRING, manager_prefix, "brain/", "put before every key in etcd")                            \
+    X(NUMBER, manager_lease, "10000", "ms that a membership outlives its last renewal")            \
+    X(STRING, manager_user, "", "user of etcd; empty: no authentication")                          \
+    X(STRING, manager_password, "", "the user's password")                                         \
+    X(STRING, manager_password_file, "", "file whose first line is that password")                 \
+    X(STRING, manager_ca_file, "", "PEM file of certificate authorities; empty: the system's")     \
+    X(STRING, manager_cert_file, "", "PEM file of this client's certificate; empty: none")         \
+    X(STRING, manager_key_file, "", "PEM file of its key; empty: it is in manager_cert_file")      \
     X(STRING, log_mode, "production", "production or debug")                                       \
     X(STRING, log_dir, "", "directory of log files; empty: standard error")                        \
     X(STRING, log_file_name, "brain_log", "name of the log file")                                  \
@@ -127,5 +136,10 @@ void config_print(const struct config *config, FILE *out);
  * and a string to be freed with heap_release, or BRAIN_ECONFIG or BRAIN_ENOMEM with a sentence that
  * does not show it. */
 int config_cookie(const struct config *config, char **cookie, char sentence[CONFIG_SENTENCE_LIMIT]);
+
+/* The password of manager_user: `manager_password`, else the first line of `manager_password_file`,
+ * which only its owner may access, else "". As config_cookie otherwise. */
+int config_manager_password(
+    const struct config *config, char **password, char sentence[CONFIG_SENTENCE_LIMIT]);
 
 #endif

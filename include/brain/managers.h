@@ -62,7 +62,8 @@ enum managers_event_kind {
     MANAGERS_JOINED,  /* this node is a member: incarnation, view (it is in there), until_ms, reset
                        */
     MANAGERS_VIEW,    /* view: the next one, none left out; this node is in there */
-    MANAGERS_RENEWED, /* until_ms, behind_ms: etcd confirmed that the same lease and key live */
+    MANAGERS_RENEWED, /* until_ms, behind_ms, newest_view: etcd confirmed that the same lease and
+                         key live */
     MANAGERS_LOST,    /* reason: the membership is over, for good. Before managers_join nothing else
                          is told */
     MANAGERS_LEFT,    /* after managers_leave: `confirmed` that etcd no longer has this member */
@@ -86,6 +87,10 @@ struct managers_event {
     /* For so long etcd has had a member list that the watch did not deliver; 0: it did. A member
      * for which this grows too large is to fence itself (R12). */
     uint64_t behind_ms;
+    /* The number of the newest view that there must be: the last one told, or when behind, a
+     * greater one (of a member that went no revision is left to read: then the next number there
+     * could be). */
+    uint64_t newest_view;
     enum managers_reason reason;
     /* JOINED: a random number that came into etcd's data with the first member ever: etcd that lost
      * its data has another. */

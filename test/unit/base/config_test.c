@@ -241,6 +241,31 @@ START_TEST(bad_values)
 }
 END_TEST
 
+START_TEST(managers)
+{
+    accept("manager_servers = \"http://a:2379/, https://b.example:2379,http://[::1]:1\"\n"
+           "manager_prefix = one/two-\nmanager_lease = 2000");
+    config_release(&config);
+    static const char *const wrong[] = {"", ",", "a:1", "http://a/path", "http://a, b", "ftp://a"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char text[200], expected[200];
+        snprintf(text, sizeof text, "manager_servers = \"%s\"", wrong[i]);
+        snprintf(expected, sizeof expected,
+            "test.conf:1: manager_servers: \"%s\" is not 1 to 16 URLs like http://host:2379 with "
+            "commas between",
+            wrong[i]);
+        refuse(text, expected);
+    }
+    refuse("manager_prefix = \"\"", "test.conf:1: manager_prefix: \"\" may have 1 to 200 letters, "
+                                    "digits and - . _ / only");
+    refuse("manager_lease = 1999", "test.conf:1: manager_lease: \"1999\" is too small: at least "
+                                   "2000 milliseconds");
+    /* A password is not shown. */
+    refuse("manager_password = \"\\xff\"",
+        "test.conf:1: manager_password: it is longer than 255 bytes, or not UTF-8");
+}
+END_TEST
+
 START_TEST(options_that_contradict)
 {
     refuse("\nmax_frame_bytes = 1024", "test.conf:2: max_object_bytes: 67108864 must be at most "
@@ -254,6 +279,14 @@ START_TEST(options_that_contradict)
     refuse("epmd_enable = false", "test.conf:1: epmd_enable: without epmd clients need a fixed "
                                   "port: set server_port as well");
     accept("epmd_enable = false\nserver_port = 9000");
+    config_release(&config);
+    refuse("manager_user = brain", "test.conf:1: manager_user: it needs a password: set "
+                                   "manager_password or manager_password_file as well");
+    accept("manager_user = brain\nmanager_password_file = /x");
+    config_release(&config);
+    refuse("manager_key_file = /k", "test.conf:1: manager_key_file: a key needs its certificate: "
+                                    "set manager_cert_file as well");
+    accept("manager_key_file = /k\nmanager_cert_file = /c");
     config_release(&config);
     refuse("# x\n# y\nmanager_enable = true",
         "test.conf:3: manager_enable: this version has no cluster: it must be false");
@@ -476,6 +509,7 @@ int main(void)
     tcase_add_test(refusals, options_that_contradict);
     tcase_add_test(refusals, unknown_keys);
     tcase_add_test(refusals, broken_text);
+    tcase_add_test(refusals, managers);
     tcase_add_test(refusals, the_cookie_is_not_shown);
     tcase_add_test(refusals, files_that_cannot_be_read);
     tcase_add_test(refusals, memory_may_fail_anywhere);

@@ -121,6 +121,37 @@ START_TEST(strange_files_are_refused)
 }
 END_TEST
 
+/* The password for etcd: the same rules, but no file is made and none is needed. */
+START_TEST(the_password_of_the_managers)
+{
+    char text[1000], *password;
+    struct config config;
+    write_file(other_file, " pass word \nmore\n", 0600);
+    snprintf(text, sizeof text, "manager_user = u\nmanager_password_file = \"%s\"\n", other_file);
+    ck_assert_int_eq(config_parse(&config, "test", text, sentence), 0);
+    ck_assert_int_eq(config_manager_password(&config, &password, sentence), 0);
+    ck_assert_str_eq(password, "pass word");
+    heap_release(password);
+    ck_assert_int_eq(chmod(other_file, 0640), 0);
+    ck_assert_int_eq(config_manager_password(&config, &password, sentence), BRAIN_ECONFIG);
+    ck_assert_ptr_null(password);
+    ck_assert_ptr_nonnull(strstr(sentence, "the password file must be accessible by owner only"));
+    ck_assert_int_eq(unlink(other_file), 0);
+    ck_assert_int_eq(config_manager_password(&config, &password, sentence), BRAIN_ECONFIG);
+    config_release(&config);
+    ck_assert_int_eq(config_parse(&config, "test", "manager_password = given", sentence), 0);
+    ck_assert_int_eq(config_manager_password(&config, &password, sentence), 0);
+    ck_assert_str_eq(password, "given");
+    heap_release(password);
+    config_release(&config);
+    ck_assert_int_eq(config_parse(&config, "test", "", sentence), 0);
+    ck_assert_int_eq(config_manager_password(&config, &password, sentence), 0);
+    ck_assert_str_eq(password, "");
+    heap_release(password);
+    config_release(&config);
+}
+END_TEST
+
 START_TEST(absent_file_is_made)
 {
     char *made = cookie_of("", "");
@@ -171,6 +202,7 @@ int main(void)
     tcase_add_checked_fixture(cookie, make_home, remove_home);
     tcase_add_test(cookie, secret_comes_first);
     tcase_add_test(cookie, first_line_counts);
+    tcase_add_test(cookie, the_password_of_the_managers);
     tcase_add_test(cookie, others_must_not_read_it);
     tcase_add_test(cookie, strange_files_are_refused);
     tcase_add_test(cookie, absent_file_is_made);
