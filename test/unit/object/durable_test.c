@@ -875,6 +875,49 @@ START_TEST(a_full_store_refuses_writes_only)
 }
 END_TEST
 
+/* A start brings back three times of what may be in RAM, and at once clients read all of it, in the
+ * order in which it came, faster than it can be dumped: whatever is looked at for leaving has just
+ * been used. */
+START_TEST(what_was_restored_above_the_limit_leaves_while_it_is_read)
+{
+    enum { OBJECTS = 4000, SIZE = 300, PER_TURN = 50, SPACE = 300000, PASSES = 12 };
+    struct store_options options = options_limited(SPACE);
+    open_with(options, true);
+    journal_is_ahead();
+    static const uint8_t bytes[SIZE];
+    static struct store_waiter readers[OBJECTS];
+    const struct value value = {NULL, bytes, SIZE};
+    const struct version version = {1, 1, OBJECTS};
+    char id[16];
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        snprintf(id, sizeof(id), "%u", i);
+        records[records_count++].seq = i + 1;
+        ck_assert_int_eq(
+            store_restore(store, slice_of_string(id), (struct version){1, 1, i + 1}, &value, now),
+            0);
+    }
+    ck_assert_uint_gt(metrics()->memory, 2 * options.memory_limit_bytes);
+    size_t done = 0;
+    for (unsigned i = 0; i < PASSES * OBJECTS; i++) {
+        snprintf(id, sizeof(id), "%u", i % OBJECTS);
+        ck_assert_int_ge(get(id, &readers[i % OBJECTS]), 0);
+        if (i % PER_TURN != 0)
+            continue;
+        now += TTL / 100;
+        store_advance(store, now, 1000);
+        for (size_t asked_now = asked_count; done < asked_now; done++) {
+            struct object *object = asked[done % ASKED_MAX].object;
+            if (asked[done % ASKED_MAX].dump)
+                store_dumped(store, object, 0, NULL, now);
+            else
+                store_loaded(store, object, 0, &version, &value, now);
+        }
+    }
+    /* What the last turn loaded leaves in the next. */
+    ck_assert_uint_le(metrics()->memory, options.memory_limit_bytes + PER_TURN * (SIZE + 100));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("object/durable");
@@ -900,6 +943,7 @@ int main(void)
     tcase_add_test(tcase, the_breaker_pauses_and_probes);
     tcase_add_test(tcase, ten_times_the_limit_is_written);
     tcase_add_test(tcase, a_full_store_refuses_writes_only);
+    tcase_add_test(tcase, what_was_restored_above_the_limit_leaves_while_it_is_read);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
