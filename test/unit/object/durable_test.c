@@ -891,6 +891,7 @@ START_TEST(what_was_restored_above_the_limit_leaves_while_it_is_read)
     char id[16];
     for (unsigned i = 0; i < OBJECTS; i++) {
         snprintf(id, sizeof(id), "%u", i);
+        records[records_count].live = 0;
         records[records_count++].seq = i + 1;
         ck_assert_int_eq(
             store_restore(store, slice_of_string(id), (struct version){1, 1, i + 1}, &value, now),
@@ -898,14 +899,14 @@ START_TEST(what_was_restored_above_the_limit_leaves_while_it_is_read)
     }
     ck_assert_uint_gt(metrics()->memory, 2 * options.memory_limit_bytes);
     size_t done = 0;
-    for (unsigned i = 0; i < PASSES * OBJECTS; i++) {
+    for (unsigned i = 1; i <= PASSES * OBJECTS; i++) {
         snprintf(id, sizeof(id), "%u", i % OBJECTS);
         ck_assert_int_ge(get(id, &readers[i % OBJECTS]), 0);
         if (i % PER_TURN != 0)
             continue;
         now += TTL / 100;
         store_advance(store, now, 1000);
-        for (size_t asked_now = asked_count; done < asked_now; done++) {
+        for (; done < asked_count; done++) {
             struct object *object = asked[done % ASKED_MAX].object;
             if (asked[done % ASKED_MAX].dump)
                 store_dumped(store, object, 0, NULL, now);
