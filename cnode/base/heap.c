@@ -81,16 +81,17 @@ void *heap_map(size_t size)
         return NULL;
     }
     size_t before = -(uintptr_t)wide & (size - 1);
+    uint8_t *area = wide + before;
     if (before > 0)
         munmap(wide, before);
-    munmap(wide + before + size, size - before);
+    munmap(area + size, size - before);
     /* Not by itself: a huge page takes RAM for parts that nobody has touched, and the kernel makes
      * one again of an area of which most was given back. */
-    heap_use_small_pages(wide + before, size);
+    heap_use_small_pages(area, size);
 #ifdef __SANITIZE_ADDRESS__
-    __lsan_register_root_region(wide + before, size);
+    __lsan_register_root_region(area, size);
 #endif
-    return wide + before;
+    return area;
 }
 
 void heap_unmap(void *area, size_t size)
