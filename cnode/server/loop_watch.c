@@ -1,6 +1,6 @@
 #include "loop_watch.h"
 
-enum { LONG_TURN_NS = 5000000, NS_PER_US = 1000 };
+enum { LONG_TURN_NS = 5000000, NS_PER_MS = 1000000, NS_PER_US = 1000 };
 static const uint64_t minute = UINT64_C(60000000000);
 
 static void next_minute(struct loop_watch *watch, uint64_t now_ns)
@@ -12,17 +12,22 @@ static void next_minute(struct loop_watch *watch, uint64_t now_ns)
     watch->minute_ns = now_ns;
 }
 
-/* libuv runs the callbacks of descriptors inside its wait, so it is asked how much of the time
- * since the last turn was waiting. */
+/* libuv runs the callbacks of descriptors inside its wait. When it was woken is known to a
+ * millisecond: that is the loop's time behind the wait. (It could tell better how long it waited,
+ * but then asks the kernel twice in each turn.) */
+static void on_wake(uv_check_t *check)
+{
+    struct loop_watch *watch = check->data;
+    watch->woken_ns = uv_now(check->loop) * NS_PER_MS;
+}
+
 static void on_turn(uv_prepare_t *prepare)
 {
     struct loop_watch *watch = prepare->data;
     uint64_t now_ns = uv_hrtime();
-    uint64_t idle_ns = uv_metrics_idle_time(prepare->loop);
-    uint64_t passed_ns = now_ns - watch->at_ns, waited_ns = idle_ns - watch->idle_ns;
-    uint64_t turn_ns = passed_ns > waited_ns ? passed_ns - waited_ns : 0;
+    uint64_t since_ns = watch->woken_ns > watch->at_ns ? watch->woken_ns : watch->at_ns;
+    uint64_t turn_ns = now_ns > since_ns ? now_ns - since_ns : 0;
     watch->at_ns = now_ns;
-    watch->idle_ns = idle_ns;
     watch->metrics.turns++;
     watch->metrics.long_turns += turn_ns > LONG_TURN_NS;
     if (turn_ns / NS_PER_US > watch->metrics.longest_turn_us)
@@ -34,18 +39,20 @@ static void on_turn(uv_prepare_t *prepare)
 
 void loop_watch_start(struct loop_watch *watch, uv_loop_t *loop)
 {
-    uv_loop_configure(loop, UV_METRICS_IDLE_TIME);
     uv_prepare_init(loop, &watch->turn);
-    watch->turn.data = watch;
-    watch->at_ns = watch->minute_ns = uv_hrtime();
-    watch->idle_ns = uv_metrics_idle_time(loop);
+    uv_check_init(loop, &watch->wake);
+    watch->turn.data = watch->wake.data = watch;
+    watch->at_ns = watch->woken_ns = watch->minute_ns = uv_hrtime();
     uv_prepare_start(&watch->turn, on_turn);
+    uv_check_start(&watch->wake, on_wake);
     uv_unref((uv_handle_t *)&watch->turn);
+    uv_unref((uv_handle_t *)&watch->wake);
 }
 
 void loop_watch_stop(struct loop_watch *watch)
 {
     uv_close((uv_handle_t *)&watch->turn, NULL);
+    uv_close((uv_handle_t *)&watch->wake, NULL);
 }
 
 void loop_watch_metrics_register(struct metrics_registry *registry, const struct loop_watch *watch)

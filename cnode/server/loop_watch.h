@@ -1,5 +1,7 @@
 /* loop_watch: how long the turns of the owner's loop take. A turn is what is done between two waits
- * for the kernel; nobody is served in the meantime, so it should stay below 5 ms. */
+ * for the kernel; nobody is served in the meantime, so it should stay below 5 ms. What is told is
+ * never too short, and at most 1 ms too long (2 where the kernel's clock ticks every millisecond):
+ * a little work in a turn may be told as that much. */
 #ifndef BRAIN_SERVER_LOOP_WATCH_H
 #define BRAIN_SERVER_LOOP_WATCH_H
 
@@ -9,7 +11,7 @@
 
 #define LOOP_METRICS(X)                                                                            \
     X(turns, COUNTER, "turns of the loop")                                                         \
-    X(long_turns, COUNTER, "turns of more than 5 ms")                                              \
+    X(long_turns, COUNTER, "turns of more than 5 ms (to the millisecond)")                         \
     X(longest_turn_us, GAUGE, "the longest turn since the start, in microseconds")                 \
     X(longest_turn_minute_us, GAUGE, "the longest turn of the last full minute, in microseconds")
 
@@ -19,8 +21,9 @@ struct loop_metrics {
 
 struct loop_watch {
     uv_prepare_t turn; /* the kernel is about to be waited for */
-    uint64_t at_ns;    /* when it was the last time */
-    uint64_t idle_ns;  /* how long it had been waited for until then, all in all */
+    uv_check_t wake;   /* it was waited for, and what came was looked at */
+    uint64_t at_ns;    /* of `turn`, the last time */
+    uint64_t woken_ns; /* when the last wait was over, rounded down to a millisecond */
     uint64_t minute_ns, minute_longest_ns;
     struct loop_metrics metrics;
 };
