@@ -231,8 +231,13 @@ static int start_load(struct store *store, struct slice id, uint64_t hash, uint6
 int store_get(struct store *store, struct slice id, uint64_t now_ms, struct value *value,
     struct store_waiter *waiter)
 {
+    return store_get_hashed(store, id, table_hash(&store->table, id), now_ms, value, waiter);
+}
+
+int store_get_hashed(struct store *store, struct slice id, uint64_t hash, uint64_t now_ms,
+    struct value *value, struct store_waiter *waiter)
+{
     store_set_now(store, now_ms);
-    uint64_t hash = table_hash(&store->table, id);
     struct item *item = table_find(&store->table, hash, id);
     if (!item)
         return start_load(store, id, hash, now_ms, waiter);

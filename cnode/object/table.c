@@ -215,16 +215,55 @@ uint64_t table_hash(const struct table *table, struct slice id)
     return XXH3_64bits_withSeed(id.data, id.size, table->seed);
 }
 
+enum { TAGS_AT_ONCE = 4, TAG_BITS = 16 };
+
+/* As many tags in one word, the first one lowest. */
+static uint64_t load_tags(const uint16_t *tags, unsigned count)
+{
+    uint64_t word = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(&word, tags, count * sizeof *tags);
+#else
+    for (unsigned i = 0; i < count; i++)
+        word |= (uint64_t)tags[i] << (i * TAG_BITS);
+#endif
+    return word;
+}
+
+/* Which of the four tags has these bits of the hash? As bits 0 to 3. */
+static uint32_t fitting(uint64_t tags, uint16_t tag)
+{
+    const uint64_t each = UINT64_C(0x0001000100010001);
+    /* 12 bits in each place, and above them room for a carry where they are not all 0. */
+    uint64_t differences = (tags ^ each * tag) >> HANDLE_HIGH_BITS & each * 0x0FFF;
+    uint64_t same = ~(differences + each * 0x0FFF) >> 12 & each;
+    /* From bits 0, 16, 32 and 48 to 48 to 51. */
+    return (uint32_t)(same * UINT64_C(0x0001000200040008) >> 48 & 0xF);
+}
+
+/* The slots that may hold an item of this hash, as bits; free ones may be among them. */
+static inline uint32_t fitting_slots(const struct table_bucket *bucket, uint16_t tag)
+{
+    _Static_assert(BUCKET_SLOTS == 2 * TAGS_AT_ONCE + 2, "two and two more");
+    const uint16_t *tags = bucket->tags;
+    uint32_t last = fitting(load_tags(tags + (size_t)2 * TAGS_AT_ONCE, 2), tag) & 3;
+    return fitting(load_tags(tags, TAGS_AT_ONCE), tag) |
+           fitting(load_tags(tags + TAGS_AT_ONCE, TAGS_AT_ONCE), tag) << TAGS_AT_ONCE |
+           last << 2 * TAGS_AT_ONCE;
+}
+
 struct item *table_find(const struct table *table, uint64_t hash, struct slice id)
 {
     const uint16_t tag = tag_of(hash);
     for (const struct table_bucket *bucket = bucket_of(table, hash); bucket;
          bucket = next_of(table, bucket)) {
-        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (((bucket->tags[i] ^ tag) & HASH_TAG) != 0 || is_free(bucket, i))
+        for (uint32_t slots = fitting_slots(bucket, tag); slots; slots &= slots - 1) {
+            unsigned i = (unsigned)__builtin_ctz(slots);
+            if (is_free(bucket, i))
                 continue;
             struct item *item = slot_item(table, slot_at(bucket, i));
-            if (slice_equal(item_id(item), id))
+            struct slice own = item_id(item);
+            if (own.size == id.size && bytes_equal(own.data, id.data, id.size))
                 return item;
         }
     }
@@ -242,8 +281,9 @@ void table_prefetch_item(const struct table *table, uint64_t hash)
 {
     const struct table_bucket *bucket = bucket_of(table, hash);
     const uint16_t tag = tag_of(hash);
-    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        if (((bucket->tags[i] ^ tag) & HASH_TAG) != 0 || is_free(bucket, i))
+    for (uint32_t slots = fitting_slots(bucket, tag); slots; slots &= slots - 1) {
+        unsigned i = (unsigned)__builtin_ctz(slots);
+        if (is_free(bucket, i))
             continue;
         const char *item = (const char *)slot_item(table, slot_at(bucket, i));
         __builtin_prefetch(item);

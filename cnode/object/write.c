@@ -253,11 +253,10 @@ static struct item *commit(struct store *store, struct change *change)
 }
 
 static struct change change_of(
-    struct store *store, struct slice id, const struct value *value, uint64_t now_ms)
+    struct store *store, struct slice id, uint64_t hash, const struct value *value, uint64_t now_ms)
 {
     store_set_now(store, now_ms);
-    struct change change = {.id = id, .value = value, .now_ms = now_ms};
-    change.hash = table_hash(&store->table, id);
+    struct change change = {.id = id, .value = value, .hash = hash, .now_ms = now_ms};
     struct item *item = change.item = table_find(&store->table, change.hash, id);
     if (item) {
         change.object = object_of(item);
@@ -285,10 +284,10 @@ static int dump_now(
     return STORE_WAIT;
 }
 
-static int write(struct store *store, struct slice id, const struct value *value,
+static int write(struct store *store, struct slice id, uint64_t hash, const struct value *value,
     enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
 {
-    struct change change = change_of(store, id, value, now_ms);
+    struct change change = change_of(store, id, hash, value, now_ms);
     if (!has_room(store, &change)) {
         store->metrics.refused_overload++;
         store_pump(store);
@@ -317,13 +316,19 @@ static int write(struct store *store, struct slice id, const struct value *value
 int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
     uint64_t now_ms, struct store_waiter *waiter)
 {
-    return write(store, id, &value, ack, now_ms, waiter);
+    return write(store, id, table_hash(&store->table, id), &value, ack, now_ms, waiter);
+}
+
+int store_set_hashed(struct store *store, struct slice id, uint64_t hash, struct value value,
+    enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
+{
+    return write(store, id, hash, &value, ack, now_ms, waiter);
 }
 
 int store_delete(struct store *store, struct slice id, enum store_ack ack, uint64_t now_ms,
     struct store_waiter *waiter)
 {
-    return write(store, id, NULL, ack, now_ms, waiter);
+    return write(store, id, table_hash(&store->table, id), NULL, ack, now_ms, waiter);
 }
 
 /* ---- the journal ----------------------------------------------------------------------------- */
@@ -331,7 +336,7 @@ int store_delete(struct store *store, struct slice id, enum store_ack ack, uint6
 int store_restore(struct store *store, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms)
 {
-    struct change change = change_of(store, id, value, now_ms);
+    struct change change = change_of(store, id, table_hash(&store->table, id), value, now_ms);
     if (change.item && item_seq(store, change.item) >= version.seq)
         return 0;
     int status = prepare(store, &change, &version, false);

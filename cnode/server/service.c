@@ -143,7 +143,8 @@ void service_answer(struct service *service, struct store_waiter *store_waiter, 
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
-static void do_get(struct service *service, connection_id from, const struct command *command)
+static void do_get(
+    struct service *service, connection_id from, const struct command *command, uint64_t hash)
 {
     service->metrics.gets++;
     if (command->reply.form == REPLY_NONE)
@@ -159,8 +160,8 @@ static void do_get(struct service *service, connection_id from, const struct com
         return;
     }
     struct value value = value_none();
-    int status =
-        store_get(service->store, command->id, uv_now(service->loop), &value, &waiter->waiter);
+    int status = store_get_hashed(
+        service->store, command->id, hash, uv_now(service->loop), &value, &waiter->waiter);
     if (status == STORE_WAIT)
         spare_is_taken(service, from, &command->reply);
     else
@@ -240,7 +241,8 @@ static int refuse_write(struct service *service)
     return BRAIN_ESHUTDOWN;
 }
 
-static int set(struct service *service, const struct command *command, struct block *block)
+static int set(
+    struct service *service, const struct command *command, uint64_t hash, struct block *block)
 {
     enum store_ack ack;
     struct store_waiter *waiter;
@@ -256,7 +258,8 @@ static int set(struct service *service, const struct command *command, struct bl
     if (status != 0)
         return status;
     struct value value = {block, command->value.data, command->value.size};
-    return store_set(service->store, command->id, value, ack, uv_now(service->loop), waiter);
+    return store_set_hashed(
+        service->store, command->id, hash, value, ack, uv_now(service->loop), waiter);
 }
 
 static int delete (struct service *service, const struct command *command)
@@ -273,11 +276,11 @@ static int delete (struct service *service, const struct command *command)
     return store_delete(service->store, command->id, ack, uv_now(service->loop), waiter);
 }
 
-static void do_set(
-    struct service *service, connection_id from, const struct command *command, struct block *block)
+static void do_set(struct service *service, connection_id from, const struct command *command,
+    uint64_t hash, struct block *block)
 {
     service->metrics.sets++;
-    finish_write(service, from, command, set(service, command, block));
+    finish_write(service, from, command, set(service, command, hash, block));
 }
 
 static void do_delete(struct service *service, connection_id from, const struct command *command)
@@ -342,15 +345,16 @@ static void count_refusal(struct service *service, int error)
     }
 }
 
-static void execute(
-    struct service *service, connection_id from, const struct command *command, struct block *block)
+static void execute(struct service *service, connection_id from,
+    const struct service_request *request, struct block *block)
 {
+    const struct command *command = &request->command;
     switch (command->operation) {
     case COMMAND_GET:
-        do_get(service, from, command);
+        do_get(service, from, command, request->hash);
         break;
     case COMMAND_SET:
-        do_set(service, from, command, block);
+        do_set(service, from, command, request->hash, block);
         break;
     case COMMAND_DELETE:
         do_delete(service, from, command);
@@ -378,7 +382,7 @@ void service_settle(struct service *service, connection_id from)
     for (unsigned i = 0; i < count; i++)
         store_prefetch_item(service->store, service->batch[i].hash);
     for (unsigned i = 0; i < count; i++)
-        execute(service, from, &service->batch[i].command, NULL);
+        execute(service, from, &service->batch[i], NULL);
 }
 
 void service_message(struct service *service, connection_id from, struct channel *channel,
@@ -391,8 +395,9 @@ void service_message(struct service *service, connection_id from, struct channel
         command, message->payload, message->marks, service->limits, message->payload_error);
     bool read_or_write =
         error == 0 && (command->operation == COMMAND_GET || command->operation == COMMAND_SET);
-    if (read_or_write && message->stays) {
+    if (read_or_write)
         request->hash = store_hash(service->store, command->id);
+    if (read_or_write && message->stays) {
         store_prefetch_slot(service->store, request->hash);
         if (++service->batched == SERVICE_BATCH)
             service_settle(service, from);
@@ -404,5 +409,5 @@ void service_message(struct service *service, connection_id from, struct channel
         answer_error(service, from, &command->reply, error);
         return;
     }
-    execute(service, from, command, message->block);
+    execute(service, from, request, message->block);
 }

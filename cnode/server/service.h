@@ -27,7 +27,7 @@ struct service {
      * processor's cache together; all of one connection. */
     struct service_request {
         struct command command;
-        uint64_t hash; /* of its id */
+        uint64_t hash; /* of its id, of a read or write */
     } batch[SERVICE_BATCH];
     unsigned batched;
     struct request_waiter *spare; /* ready for the next request that waits */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "brain/error.h"
 
@@ -55,6 +56,62 @@ static inline struct slice slice_of(const void *data, size_t size)
 struct slice slice_of_string(const char *text); /* without the NUL */
 bool slice_equal(struct slice a, struct slice b);
 bool slice_equal_string(struct slice a, const char *text);
+
+/* memcmp(3) == 0 and memcpy(3) for what is usually a few words, where the call costs more than the
+ * work. `size` may be 0, and the pointers NULL then. What is copied must not overlap. */
+enum { BYTES_FEW = 64 };
+static inline bool bytes_equal(const uint8_t *a, const uint8_t *b, size_t size)
+{
+    uint64_t x, y;
+    if (size >= sizeof x) {
+        for (size_t i = 0; i < size - sizeof x; i += sizeof x) {
+            memcpy(&x, a + i, sizeof x), memcpy(&y, b + i, sizeof y);
+            if (x != y)
+                return false;
+        }
+        /* The last word may lap over the one before it. */
+        memcpy(&x, a + size - sizeof x, sizeof x), memcpy(&y, b + size - sizeof y, sizeof y);
+        return x == y;
+    }
+    for (size_t i = 0; i < size; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+static inline void bytes_copy(uint8_t *to, const uint8_t *from, size_t size)
+{
+    struct {
+        uint64_t a, b;
+    } words;
+    if (size > BYTES_FEW) {
+        memcpy(to, from, size);
+        return;
+    }
+    if (size >= sizeof words) {
+        for (size_t i = 0; i < size - sizeof words; i += sizeof words)
+            memcpy(&words, from + i, sizeof words), memcpy(to + i, &words, sizeof words);
+        memcpy(&words, from + size - sizeof words, sizeof words);
+        memcpy(to + size - sizeof words, &words, sizeof words);
+        return;
+    }
+    if (size >= sizeof words.a) {
+        memcpy(&words.a, from, sizeof words.a);
+        memcpy(&words.b, from + size - sizeof words.b, sizeof words.b);
+        memcpy(to, &words.a, sizeof words.a);
+        memcpy(to + size - sizeof words.b, &words.b, sizeof words.b);
+        return;
+    }
+    uint32_t first, last;
+    if (size >= sizeof first) {
+        memcpy(&first, from, sizeof first);
+        memcpy(&last, from + size - sizeof last, sizeof last);
+        memcpy(to, &first, sizeof first);
+        memcpy(to + size - sizeof last, &last, sizeof last);
+        return;
+    }
+    for (size_t i = 0; i < size; i++)
+        to[i] = from[i];
+}
 
 /* Big-endian integers, as the network and the external term format have them. The caller has
  * checked the bounds. */

@@ -163,6 +163,9 @@ void store_prefetch_item(const struct store *store, uint64_t hash);
  * BRAIN_ENOMEM. */
 int store_get(struct store *store, struct slice id, uint64_t now_ms, struct value *value,
     struct store_waiter *waiter);
+/* The same for who has the hash already. */
+int store_get_hashed(struct store *store, struct slice id, uint64_t hash, uint64_t now_ms,
+    struct value *value, struct store_waiter *waiter);
 
 /* Creates or replaces. A value with a block of its own that is mostly this value is kept by
  * reference, others are copied; what store_get lent for the same id may be given as well.
@@ -176,6 +179,8 @@ int store_get(struct store *store, struct slice id, uint64_t now_ms, struct valu
  * writer ends nothing: they go on waiting, each until its own. */
 int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
     uint64_t now_ms, struct store_waiter *waiter);
+int store_set_hashed(struct store *store, struct slice id, uint64_t hash, struct value value,
+    enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter);
 
 /* Deletes, in RAM at once and in the warehouse by a tombstone. Results as of store_set; a delete is
  * never refused with BRAIN_EOVERLOAD. */

@@ -73,6 +73,31 @@ START_TEST(slice_compares_bytes)
 }
 END_TEST
 
+/* Each size of its own allocation, so that a byte too far is seen. */
+START_TEST(few_bytes_are_compared_and_copied)
+{
+    ck_assert(bytes_equal(NULL, NULL, 0));
+    bytes_copy(NULL, NULL, 0);
+    for (size_t size = 1; size < 3 * BYTES_FEW; size++) {
+        uint8_t *a = heap_allocate(size), *b = heap_allocate_zeroed(size);
+        ck_assert_ptr_nonnull(a);
+        ck_assert_ptr_nonnull(b);
+        for (size_t i = 0; i < size; i++)
+            a[i] = (uint8_t)(i * 31 + 1);
+        bytes_copy(b, a, size);
+        ck_assert_mem_eq(a, b, size);
+        ck_assert(bytes_equal(a, b, size));
+        for (size_t i = 0; i < size; i++) {
+            b[i] ^= 0x80;
+            ck_assert(!bytes_equal(a, b, size));
+            b[i] ^= 0x80;
+        }
+        heap_release(a);
+        heap_release(b);
+    }
+}
+END_TEST
+
 START_TEST(integers_are_big_endian)
 {
     uint8_t bytes[8];
@@ -486,6 +511,7 @@ int main(void)
     suite_add_tcase(suite, heap);
     TCase *slice = tcase_create("slice");
     tcase_add_test(slice, slice_compares_bytes);
+    tcase_add_test(slice, few_bytes_are_compared_and_copied);
     tcase_add_test(slice, integers_are_big_endian);
     suite_add_tcase(suite, slice);
     TCase *buffer = tcase_create("buffer");
