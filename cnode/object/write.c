@@ -252,12 +252,11 @@ static struct item *commit(struct store *store, struct change *change)
     return item;
 }
 
+/* `item`: of this id, or NULL. */
 static struct change change_of(
-    struct store *store, struct slice id, uint64_t hash, const struct value *value, uint64_t now_ms)
+    struct item *item, struct slice id, uint64_t hash, const struct value *value, uint64_t now_ms)
 {
-    store_set_now(store, now_ms);
-    struct change change = {.id = id, .value = value, .hash = hash, .now_ms = now_ms};
-    struct item *item = change.item = table_find(&store->table, change.hash, id);
+    struct change change = {.id = id, .value = value, .hash = hash, .now_ms = now_ms, .item = item};
     if (item) {
         change.object = object_of(item);
         change.keeps_stored = change.object || item->flags & ITEM_STORED_KNOWN ||
@@ -284,10 +283,66 @@ static int dump_now(
     return STORE_WAIT;
 }
 
+/* The usual write to a busy object: a value takes the place of one of the same size, which the
+ * warehouse does not have either; nothing is under way, and there is RAM. So nothing that is
+ * counted changes: not what is dirty and since when, not what the warehouse has, not the epoch. The
+ * idle bounds of its page stay true (rest.c). */
+static bool is_repeat(const struct store *store, const struct item *item, const struct value *value)
+{
+    enum { SPECIAL = ITEM_TOMBSTONE | ITEM_UNKNOWN | ITEM_BUSY | ITEM_COLD };
+    if (!item || !value || (item->flags & (SPECIAL | ITEM_DIRTY)) != ITEM_DIRTY ||
+        item->value_size != value->size || item->value_size == ITEM_EXTERNAL ||
+        !(item->flags & ITEM_HAS_STORED) != !(item->flags & ITEM_STORED_KNOWN))
+        return false;
+    if (store->draining ||
+        (store->options.memory_limit_bytes > 0 && store_memory(store) > store->evict_above))
+        return false;
+    struct version next = epochs_unpack(&store->epochs, item->version), latest = store->latest;
+    return next.view == latest.view && next.counter == latest.counter &&
+           next.seq >> 32 == (latest.seq + 1) >> 32;
+}
+
+static int repeat(struct store *store, struct item *item, const struct value *value)
+{
+    struct packed_version version = item->version, old = version;
+    version.seq = (uint32_t)++store->latest.seq;
+    int status = record(store, item_id(item), version, value);
+    if (status != 0)
+        return status;
+    item->version = version;
+    item_overwrite(item, value);
+    item->flags &= (uint8_t)~ITEM_UNSURE;
+    store_touch(store, item);
+    announce_record(store, epochs_unpack(&store->epochs, version).seq);
+    store_bury_record(store, epochs_unpack(&store->epochs, old).seq);
+    return 0;
+}
+
+/* The write is done: STORE_DONE, or what its acknowledgement waits for. Not STORE_ACK_WAREHOUSE. */
+static int acknowledge(struct store *store, struct item *item, enum store_ack ack, uint64_t now_ms,
+    struct store_waiter *waiter)
+{
+    if (ack != STORE_ACK_JOURNAL || !store->events.record)
+        return STORE_DONE;
+    item->flags |= ITEM_UNSURE;
+    if (waiter) {
+        waiters_push(&store->deadlines, &store->records, waiter, NULL, WAITER_RECORD,
+            now_ms + store->options.wait_timeout_ms);
+        waiter->seq = item_seq(store, item);
+    }
+    return STORE_WAIT;
+}
+
 static int write(struct store *store, struct slice id, uint64_t hash, const struct value *value,
     enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
 {
-    struct change change = change_of(store, id, hash, value, now_ms);
+    store_set_now(store, now_ms);
+    struct item *item = table_find(&store->table, hash, id);
+    if (ack != STORE_ACK_WAREHOUSE && is_repeat(store, item, value)) {
+        int status = repeat(store, item, value);
+        return status == 0 ? acknowledge(store, item, ack, now_ms, waiter) : status;
+    }
+    struct change change = change_of(item, id, hash, value, now_ms);
     if (!has_room(store, &change)) {
         store->metrics.refused_overload++;
         store_pump(store);
@@ -296,21 +351,13 @@ static int write(struct store *store, struct slice id, uint64_t hash, const stru
     int status = prepare(store, &change, NULL, ack == STORE_ACK_WAREHOUSE);
     if (status != 0)
         return status;
-    struct item *item = commit(store, &change);
+    item = commit(store, &change);
     if (ack == STORE_ACK_WAREHOUSE)
         return dump_now(store, item, now_ms, waiter);
-    bool waits = ack == STORE_ACK_JOURNAL && store->events.record;
-    if (waits) {
-        item->flags |= ITEM_UNSURE;
-        if (waiter) {
-            waiters_push(&store->deadlines, &store->records, waiter, NULL, WAITER_RECORD,
-                now_ms + store->options.wait_timeout_ms);
-            waiter->seq = item_seq(store, item);
-        }
-    }
+    status = acknowledge(store, item, ack, now_ms, waiter);
     if (store->draining || store_memory(store) > store->evict_above)
         store_pump(store);
-    return waits ? STORE_WAIT : STORE_DONE;
+    return status;
 }
 
 int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
@@ -336,7 +383,9 @@ int store_delete(struct store *store, struct slice id, enum store_ack ack, uint6
 int store_restore(struct store *store, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms)
 {
-    struct change change = change_of(store, id, table_hash(&store->table, id), value, now_ms);
+    store_set_now(store, now_ms);
+    uint64_t hash = table_hash(&store->table, id);
+    struct change change = change_of(table_find(&store->table, hash, id), id, hash, value, now_ms);
     if (change.item && item_seq(store, change.item) >= version.seq)
         return 0;
     int status = prepare(store, &change, &version, false);

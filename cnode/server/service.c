@@ -214,6 +214,8 @@ static void finish_write(
             spare_is_taken(service, from, &command->reply);
         return;
     }
+    if (status == STORE_DONE && command->reply.form == REPLY_NONE)
+        return;
     if (status == BRAIN_EJOURNAL || status == BRAIN_EOVERLOAD || status == BRAIN_ENOMEM)
         note_refusal(service, status);
     answer_status(service, from, &command->reply, status, NULL);
