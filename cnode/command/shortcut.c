@@ -35,13 +35,18 @@ static size_t left(const struct cursor *cursor)
 static bool is_ascii(const uint8_t *text, size_t size)
 {
     uint64_t seen = 0, word;
-    for (; size >= sizeof word; text += sizeof word, size -= sizeof word) {
+    if (size < sizeof word) {
+        for (; size > 0; text++, size--)
+            seen |= *text;
+        return seen < 0x80;
+    }
+    const uint8_t *last = text + size - sizeof word; /* may lap over the word before it */
+    for (; text < last; text += sizeof word) {
         memcpy(&word, text, sizeof word);
         seen |= word;
     }
-    for (; size > 0; text++, size--)
-        seen |= *text;
-    return (seen & UINT64_C(0x8080808080808080)) == 0;
+    memcpy(&word, last, sizeof word);
+    return ((seen | word) & UINT64_C(0x8080808080808080)) == 0;
 }
 
 static bool take_u8(struct cursor *cursor, uint8_t byte)
@@ -61,8 +66,9 @@ static bool take_tuple(struct cursor *cursor, uint8_t *arity)
     return true;
 }
 
-/* An atom in any of its forms, all of it ASCII. */
-static bool take_atom(struct cursor *cursor, struct slice *text)
+/* An atom in any of its forms. Its text is not looked at: it must be compared with one of ours, or
+ * be ASCII. */
+static inline bool take_name(struct cursor *cursor, struct slice *text)
 {
     size_t header, size;
     if (left(cursor) < 3) /* no atom of ours is empty, but a message never ends with one */
@@ -79,15 +85,19 @@ static bool take_atom(struct cursor *cursor, struct slice *text)
     default:
         return false;
     }
-    if (size > ATOM_CHARACTERS || left(cursor) - header < size ||
-        !is_ascii(cursor->at + header, size))
+    if (size > ATOM_CHARACTERS || left(cursor) - header < size)
         return false;
     *text = slice_of(cursor->at + header, size);
     cursor->at += header + size;
     return true;
 }
 
-static bool is_text(struct slice text, const char *wanted, size_t size)
+static inline bool take_atom(struct cursor *cursor, struct slice *text)
+{
+    return take_name(cursor, text) && is_ascii(text->data, text->size);
+}
+
+static inline bool is_text(struct slice text, const char *wanted, size_t size)
 {
     return text.size == size && memcmp(text.data, wanted, size) == 0;
 }
@@ -164,7 +174,7 @@ static bool take_term(struct cursor *cursor, struct slice *term)
 static bool take_boolean(struct cursor *cursor, bool *boolean)
 {
     struct slice text;
-    if (!take_atom(cursor, &text))
+    if (!take_name(cursor, &text))
         return false;
     *boolean = IS(text, "true");
     return *boolean || IS(text, "false");
@@ -180,7 +190,7 @@ static bool take_get(struct cursor *cursor, struct command *command)
     command->operation = COMMAND_GET;
     const uint8_t *tag = cursor->at;
     struct slice text;
-    if (take_atom(cursor, &text) &&
+    if (take_name(cursor, &text) &&
         (IS(text, "null") || IS(text, "nil") || IS(text, "undefined"))) {
         reply->form = REPLY_UNTAGGED;
         return true;
@@ -211,12 +221,12 @@ static bool take_call(struct cursor *cursor, struct command *command)
         cursor->limits.max_elements < ALIAS_ELEMENTS)
         return false;
     cursor->at += sizeof list_of_one;
-    if (!take_atom(cursor, &text) || !IS(text, "alias") || !take_reference(cursor, &reply->alias))
+    if (!take_name(cursor, &text) || !IS(text, "alias") || !take_reference(cursor, &reply->alias))
         return false;
     reply->tag = slice_of(tag, (size_t)(cursor->at - tag));
     reply->form = REPLY_CALL;
 
-    if (!take_tuple(cursor, &arity) || !take_atom(cursor, &text))
+    if (!take_tuple(cursor, &arity) || !take_name(cursor, &text))
         return false;
     if (arity == 2 && IS(text, "get")) {
         command->operation = COMMAND_GET;
@@ -231,7 +241,7 @@ bool command_shortcut(struct command *command, struct slice payload, struct etf_
     struct slice name;
     uint8_t arity;
     bool taken = false;
-    if (payload.size == 0 || !take_tuple(&cursor, &arity) || !take_atom(&cursor, &name))
+    if (payload.size == 0 || !take_tuple(&cursor, &arity) || !take_name(&cursor, &name))
         return false;
     command->consistent = true;
     command->ack = COMMAND_ACK_DEFAULT;

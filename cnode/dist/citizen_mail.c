@@ -75,7 +75,6 @@ struct mail {
     struct channel *channel;
     const struct frame_message *message;
     enum monitor_target target;
-    struct slice from;
     struct etf_reader reader;
 };
 
@@ -153,19 +152,17 @@ static int drop(struct mail *mail)
     return 0;
 }
 
-static int deliver(struct mail *mail)
+static int deliver(struct channel *channel, struct slice from, const struct frame_message *message)
 {
-    struct channel *channel = mail->channel;
-    const struct frame_message *message = mail->message;
-    struct channel_message up = {
+    const struct channel_message up = {
         .payload = message->payload,
         .block = message->block,
         .marks = message->payload_checked ? message->marks : NULL,
         .payload_error = message->payload_error,
-        .from = mail->from,
+        .from = from,
         .stays = message->stays,
     };
-    metrics_of(mail)->messages_received++;
+    channel->node->metrics.messages_received++;
     channel->unsettled = channel->unsettled || message->stays;
     channel->events.on_message(channel->events.context, channel, &up);
     return channel->error;
@@ -420,15 +417,15 @@ static bool is_request(struct slice payload)
 int citizen_mail(struct channel *channel, enum monitor_target target, struct slice from,
     const struct frame_message *message)
 {
-    struct mail mail = {.channel = channel, .message = message, .target = target, .from = from};
-    uint32_t arity = 0;
-    bool registered = target == MONITOR_REGISTERED || target == MONITOR_PID;
+    const bool registered = target == MONITOR_REGISTERED || target == MONITOR_PID;
     if (message->payload_error != 0 || message->payload.size == 0)
         channel->node->metrics.terms_refused++;
     if (message->payload.size == 0)
         return 0; /* nobody to refuse */
     if (registered && is_request(message->payload))
-        return deliver(&mail);
+        return deliver(channel, from, message);
+    struct mail mail = {.channel = channel, .message = message, .target = target};
+    uint32_t arity = 0;
     etf_reader_init(&mail.reader, message->payload, channel->node->receive.terms);
     mail.reader.marks = message->payload_checked ? message->marks : NULL;
     if (etf_read_tuple(&mail.reader, &arity) == 0) {
@@ -439,7 +436,7 @@ int citizen_mail(struct channel *channel, enum monitor_target target, struct sli
         mail.reader = elements;
     }
     if (registered)
-        return deliver(&mail);
+        return deliver(channel, from, message);
     if (target == MONITOR_REX && arity == 2)
         return receive_rex_message(&mail);
     if (arity == 3 && etf_take_atom(&mail.reader, "$gen_call"))

@@ -215,7 +215,7 @@ static bool is_pid_of(struct slice pid, struct slice name)
     enum { BEGIN = 3, NUMBERS = 12 }; /* tag, atom's tag and length; id, serial, creation */
     return name.size <= 255 && pid.size == BEGIN + name.size + NUMBERS &&
            pid.data[0] == ETF_NEW_PID && pid.data[1] == ETF_SMALL_ATOM_UTF8 &&
-           pid.data[2] == name.size && memcmp(pid.data + BEGIN, name.data, name.size) == 0;
+           pid.data[2] == name.size && bytes_equal(pid.data + BEGIN, name.data, name.size);
 }
 
 struct channel *node_route(struct node *node, connection_id asked_on, struct slice pid)

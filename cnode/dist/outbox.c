@@ -429,8 +429,7 @@ static uint64_t size_of(const struct slice *parts, size_t count)
 static uint8_t *put_parts(uint8_t *at, const struct slice *parts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (parts[i].size > 0)
-            memcpy(at, parts[i].data, parts[i].size);
+        bytes_copy(at, parts[i].data, parts[i].size);
         at += parts[i].size;
     }
     return at;
@@ -447,23 +446,20 @@ int outbox_small(struct outbox *outbox, const struct slice *control, size_t cont
         return OUTBOX_NOT_SMALL;
     const size_t prefix = outbox->header ? sizeof frame_header : sizeof pass_through;
     const size_t size = prefix + !outbox->header + (size_t)bytes;
-    if (outbox_queue_reserve(&outbox->queue, 1) < 0)
-        return BRAIN_ENOMEM;
-    struct buffer *out = outbox_queue_room(&outbox->queue, size);
-    if (out == NULL)
+    if (!outbox_queue_can_extend(&outbox->queue, size) &&
+        (outbox_queue_reserve(&outbox->queue, 1) < 0 ||
+            outbox_queue_room(&outbox->queue, size) == NULL))
         return BRAIN_ENOMEM;
     int status = charge(outbox, size);
     if (status < 0)
         return status;
-    const size_t begin = out->size;
-    uint8_t *at = buffer_extend(out, size); /* there is room */
+    uint8_t *at = outbox_queue_extend(&outbox->queue, size);
     memcpy(at, outbox->header ? frame_header : pass_through, prefix);
     store_be32(at, (uint32_t)(size - LENGTH_BYTES));
     at = put_parts(at + prefix, control, controls);
     if (!outbox->header)
         *at++ = 131;
     put_parts(at, payload, payloads);
-    outbox_queue_push(&outbox->queue, begin);
     return 0;
 }
 

@@ -137,6 +137,16 @@ void outbox_queue_push(struct outbox_queue *queue, size_t begin)
     *piece_at(queue, queue->count++) = (struct outbox_piece){chunk, NULL, NULL, begin, size};
 }
 
+uint8_t *outbox_queue_extend(struct outbox_queue *queue, size_t size)
+{
+    struct buffer *bytes = &queue->current->bytes;
+    const size_t begin = bytes->size;
+    assert(bytes->capacity - begin >= size);
+    bytes->size += size;
+    outbox_queue_push(queue, begin);
+    return bytes->data + begin;
+}
+
 void outbox_queue_push_value(
     struct outbox_queue *queue, struct block *block, const uint8_t *data, size_t size)
 {

@@ -55,6 +55,19 @@ int outbox_queue_reserve(struct outbox_queue *queue, size_t pieces);
 struct buffer *outbox_queue_room(struct outbox_queue *queue, size_t size);
 /* The bytes of the current chunk from `begin` to its end go out. Needs one reserved piece. */
 void outbox_queue_push(struct outbox_queue *queue, size_t begin);
+/* Do the next `size` bytes fit behind the last piece, so that neither of the above is needed? */
+static inline bool outbox_queue_can_extend(const struct outbox_queue *queue, size_t size)
+{
+    const struct outbox_chunk *chunk = queue->current;
+    if (queue->count == 0 || chunk->bytes.capacity - chunk->bytes.size < size)
+        return false;
+    const struct outbox_piece *last =
+        &queue->ring[(queue->head + queue->count - 1) & (queue->capacity - 1)];
+    return last->chunk == chunk && last->offset + last->size == chunk->bytes.size;
+}
+/* The next `size` bytes of the current chunk go out, the caller writes them now. Needs a piece and
+ * room for them, or can_extend. */
+uint8_t *outbox_queue_extend(struct outbox_queue *queue, size_t size);
 /* A value goes out by reference; the queue holds the block. Needs one reserved piece. */
 void outbox_queue_push_value(
     struct outbox_queue *queue, struct block *block, const uint8_t *data, size_t size);
