@@ -29,8 +29,9 @@ struct batch {
     uint64_t segment; /* the ledger's ordinal */
     uint64_t first_seq, last_seq;
     uint64_t records;
-    uint64_t size; /* of everything, as appended */
-    bool counted;  /* the writer's: in its numbers already */
+    uint64_t size;     /* of everything, as appended */
+    uint64_t since_ms; /* when its first record was added, which may be acknowledged since then */
+    bool counted;      /* the writer's: in its numbers already */
 };
 
 struct batch_list {

@@ -234,6 +234,8 @@ int journal_append_summed(
         if (status != 0)
             return status;
         batch->segment = journal->current;
+        /* When the turn began: not later than anything that is acknowledged in it. */
+        batch->since_ms = uv_now(journal->wake_owner.loop);
     }
     uint64_t size_before = batch->size;
     int status = batch_add(batch, seq, head, sum, tail);

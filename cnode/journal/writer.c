@@ -212,13 +212,15 @@ static int append_one(struct writer *writer, uint64_t now_ms)
     if (writer->written_seq < batch->last_seq)
         writer->written_seq = batch->last_seq;
     if (writer->dirty_since_ms == 0)
-        writer->dirty_since_ms = now_ms;
+        writer->dirty_since_ms = batch->since_ms;
     if (writer->policy == JOURNAL_SYNC_NEVER) {
         writer->durable_seq = writer->written_seq;
         batch_list_append(&writer->done, batch);
     } else {
+        /* From the acknowledgement on: records are collected before they come here, and wait while
+         * another sync is under way. */
         if (writer->unsynced.first == NULL)
-            writer->unsynced_since_ms = now_ms;
+            writer->unsynced_since_ms = batch->since_ms;
         writer->unsynced_seq = batch->last_seq;
         batch_list_append(&writer->unsynced, batch);
     }
@@ -232,7 +234,7 @@ static bool sync_is_due(const struct writer *writer, uint64_t now_ms, bool last)
     if (writer->unsynced.first == NULL)
         return false;
     return last || writer->sync_failed || writer->policy == JOURNAL_SYNC_ALWAYS ||
-           now_ms - writer->unsynced_since_ms >= writer->interval_ms ||
+           now_ms >= writer->unsynced_since_ms + writer->interval_ms ||
            writer->unsynced.size > unsynced_limit_bytes;
 }
 

@@ -33,7 +33,7 @@ struct writer {
         unsynced;           /* appended to `current`, kept until synced; not with policy NEVER */
     struct batch_list done; /* the owner frees them */
     uint64_t unsynced_seq;  /* the last one ever put there */
-    uint64_t unsynced_since_ms;
+    uint64_t unsynced_since_ms; /* since when its first record may be acknowledged */
     uint64_t dirty_since_ms; /* the same with policy NEVER, for nothing but being shown; 0: none */
 
     uint64_t written_seq; /* all up to here is appended */

@@ -5,6 +5,7 @@
  * in the shared file POWER_LOSS_NOTES, which outlives any kill:
  *
  * - for each file, how many bytes it had when the last good fsync or fdatasync of it began,
+ * - when the last good one of any file began, and how long the longest took, or takes yet,
  * - whether its entry in the directory was ever synced, by an fsync of the directory,
  * - a second name, in the directory POWER_LOSS_REMOVED, for each file that was removed since then,
  *   because until then the removal can be undone; with the removal's number before its name.
@@ -33,6 +34,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The layout that power_loss.py reads. */
@@ -53,6 +55,8 @@ struct notes {
     _Atomic(uint32_t) fail_syncs;
     uint32_t removals;
     _Atomic(uint32_t) durable_removals;
+    uint64_t sync_began_ns, longest_sync_ns; /* CLOCK_MONOTONIC */
+    _Atomic(uint64_t) under_way_since_ns;    /* 0: no sync is */
     struct note note[NOTES_LIMIT];
 };
 _Static_assert(sizeof(struct note) == 128, "as power_loss.py unpacks it");
@@ -262,9 +266,17 @@ static void directory_synced(uint32_t removals)
     pthread_mutex_unlock(&lock);
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static int sync_watched(int fd, int (*real)(int))
 {
     struct stat before;
+    uint64_t began = now_ns(); /* before the size is looked at */
     if (notes == NULL || fstat(fd, &before) != 0)
         return real(fd);
     bool is_directory = S_ISDIR(before.st_mode) && is_watched_directory(&before);
@@ -276,6 +288,8 @@ static int sync_watched(int fd, int (*real)(int))
         errno = EIO;
         return -1;
     }
+    if (noted)
+        atomic_store(&notes->under_way_since_ns, began);
     int status = real(fd);
     int error = errno;
     if (status == 0 && is_directory)
@@ -286,8 +300,13 @@ static int sync_watched(int fd, int (*real)(int))
         if (note != NULL)
             note->synced = (uint64_t)before.st_size; /* what came during the sync is not promised */
         notes->syncs++;
+        notes->sync_began_ns = began;
+        if (now_ns() - began > notes->longest_sync_ns)
+            notes->longest_sync_ns = now_ns() - began;
         pthread_mutex_unlock(&lock);
     }
+    if (noted)
+        atomic_store(&notes->under_way_since_ns, 0);
     errno = error;
     return status;
 }

@@ -7,7 +7,7 @@ import struct
 from harness import BUILD
 
 LIBRARY = BUILD / "test/system/libpower_loss.so"
-HEAD = struct.Struct("<8sIIIIII")
+HEAD = struct.Struct("<8sIIIIIIQQQ")
 NOTE = struct.Struct("<QQIII100s")
 
 
@@ -34,7 +34,11 @@ class PowerLoss:
     def read(self):
         """{name: (inode, synced bytes, is the entry durable)} of all files noted."""
         data = self.notes.read_bytes()
-        magic, count, overflow, self.syncs, _, _, self.durable_removals = HEAD.unpack_from(data, 0)
+        (magic, count, overflow, self.syncs, _, _, self.durable_removals,
+         began, longest, under_way) = HEAD.unpack_from(data, 0)
+        self.sync_began = began / 1e9  # of the last good one, as time.monotonic()
+        self.longest_sync = longest / 1e9
+        self.under_way_since = under_way / 1e9 if under_way else None
         assert magic == b"POWERL1\n" and overflow == 0, (magic, overflow)
         found = {}
         for index in range(count):

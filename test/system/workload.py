@@ -121,6 +121,7 @@ class Workload:
         self.acknowledged = 0
         self.reads = 0
         self.late_effects = 0
+        self.oldest_lost = None  # when the first of the writes was acknowledged that the last verify missed
         self.refused = {}
         self.tolerated = ()      # reasons of {error, Reason} that are no problem
         self.ending = threading.Event()
@@ -247,6 +248,7 @@ class Workload:
         acknowledged up to that moment counts, and what was seen does not; returns how many ids lost
         an acknowledged write."""
         lost, problems = 0, []
+        self.oldest_lost = None
         with connect(server) as client:
             entries = self.all
             answers = client.pipeline([(Atom("get"), entry.name) for entry in entries])
@@ -258,6 +260,8 @@ class Workload:
                     problems.append(problem)
                     continue
                 lost += number < strict
+                missed = [when for when, acked in entry.history if number < acked]
+                self.oldest_lost = min([*missed, *([self.oldest_lost] if self.oldest_lost else [])], default=None)
                 entry.base = entry.acked = entry.seen = number
                 entry.horizon = entry.issued
                 entry.history.clear()

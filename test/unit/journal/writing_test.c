@@ -1,4 +1,5 @@
 /* Appending, reading back, segments that come and go. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -6,6 +7,7 @@
 #include "heap_fault.h"
 #include "journal_fixture.h"
 #include "record.h"
+#include "writer.h"
 
 START_TEST(round_trip)
 {
@@ -284,6 +286,59 @@ START_TEST(policies)
 }
 END_TEST
 
+/* Not from when the thread hears of a record: that may be much later than its acknowledgement. */
+START_TEST(interval_counts_from_the_oldest_record)
+{
+    options.sync = JOURNAL_SYNC_INTERVAL;
+    options.sync_interval_ms = 100;
+    ck_assert_int_eq(mkdir(directory, 0700), 0);
+    struct writer writer;
+    writer_init(&writer, journal_device_get(), &options);
+    writer.directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_eq(writer_begin(&writer, 1, 1), 0);
+    static const struct {
+        uint64_t since_ms, handed_over_ms, due_ms; /* due 0: at once */
+    } batches[] = {{1000, 1080, 1100}, {1101, 1101, 1201}, {1202, 1302, 0}, {1210, 1999, 0}};
+    for (uint64_t i = 0; i < sizeof(batches) / sizeof(batches[0]); i++) {
+        struct batch *batch = batch_create();
+        ck_assert_int_eq(batch_add(batch, i + 1, slice_of_string("record"), 0, NULL), 0);
+        batch->segment = 1;
+        batch->since_ms = batches[i].since_ms;
+        batch_list_append(&writer.pending, batch);
+        writer_work(&writer, batches[i].handed_over_ms, false);
+        if (batches[i].due_ms != 0) {
+            ck_assert_uint_eq(writer.syncs, i);
+            ck_assert_uint_eq(writer_due_ms(&writer), batches[i].due_ms);
+            writer_work(&writer, batches[i].due_ms - 1, false);
+            ck_assert_uint_eq(writer.syncs, i);
+            writer_work(&writer, batches[i].due_ms, false);
+        }
+        ck_assert_uint_eq(writer.syncs, i + 1);
+        ck_assert_uint_eq(writer_due_ms(&writer), UINT64_MAX);
+    }
+    writer_close(&writer);
+    for (struct batch *batch; (batch = batch_list_take(&writer.done)) != NULL;)
+        batch_destroy(batch);
+    writer_release(&writer);
+}
+END_TEST
+
+START_TEST(age_of_what_was_collected)
+{
+    options.sync = JOURNAL_SYNC_INTERVAL;
+    options.sync_interval_ms = 3600000;
+    open_journal();
+    uv_update_time(&loop);
+    append(1, 100);
+    uv_sleep(30);
+    append(2, 100);
+    journal_submit(journal);
+    run_until_written(2);
+    uv_update_time(&loop);
+    ck_assert_uint_ge(metric("unsynced_ms"), 29); /* the loop's clock may be a tick behind */
+}
+END_TEST
+
 /* Very many batches, and values, given back by one sync: in slices, but all of them. */
 START_TEST(many_batches)
 {
@@ -381,6 +436,8 @@ int main(void)
     tcase_add_test(tcase, replaced_but_not_durable);
     tcase_add_test(tcase, close_empty);
     tcase_add_test(tcase, policies);
+    tcase_add_test(tcase, interval_counts_from_the_oldest_record);
+    tcase_add_test(tcase, age_of_what_was_collected);
     tcase_add_test(tcase, many_batches);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
