@@ -10,7 +10,7 @@
 #include "record.h"
 
 /* Kept in memory until synced; more than this is synced at once. */
-static const uint64_t unsynced_limit_bytes = UINT64_C(64) << 20;
+static const uint64_t unsynced_limit_bytes = UINT64_C(16) << 20;
 enum { NAME_ATTEMPTS = 16 };
 
 void writer_init(struct writer *writer, const struct journal_device *device,

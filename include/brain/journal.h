@@ -24,7 +24,7 @@
  *
  * What a failed sync means: the kernel may have dropped the pages and called them clean, so nothing
  * since the last good sync is trusted to be on the disk, and a later good sync of the same file
- * would prove nothing. Therefore batches are kept in memory until they are synced (at most 64 MiB,
+ * would prove nothing. Therefore batches are kept in memory until they are synced (at most 16 MiB,
  * then a sync is done at once), and after a failure they are written again, to a new segment.
  */
 #ifndef BRAIN_JOURNAL_H
