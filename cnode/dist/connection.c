@@ -20,7 +20,7 @@ enum {
     READ_LIMIT = 1 << 20, /* per wake-up, of large values: the kernel only copies */
     /* While large values arrive, so much is read of what follows the one that is under way, and of
      * the head of the next one: whatever is read there of a large value is copied once more. */
-    READ_BEHIND = 8 << 10,
+    READ_BEHIND = 1 << 10,
     READ_NS = 2000000,     /* per wake-up, of small messages: their work is in the feeding */
     WRITE_LIMIT = 4 << 20, /* per turn: 1 to 2 ms over loopback */
     VECTOR_LIMIT = 64,

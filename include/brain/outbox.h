@@ -6,10 +6,10 @@
  * Lanes: towards a peer that takes fragments, a message whose payload is larger than
  * fragment_bytes becomes a sequence of fragments in a lane of its own. Small messages go first,
  * then one fragment of every lane in turn, so that a value of many MB does not hold up an answer of
- * 20 bytes: at most 256 KiB of fragments are chosen ahead of what the socket takes, and only those
- * stand before a message that is committed now. Messages to one receiver keep their order: while a
- * lane of that receiver is open, its later messages queue behind it in the same lane, unfragmented
- * when they are small.
+ * 20 bytes: at most 256 KiB of fragments are chosen ahead of what the socket takes (2 MiB once,
+ * where it has taken all so far), and only those stand before a message that is committed now.
+ * Messages to one receiver keep their order: while a lane of that receiver is open, its later
+ * messages queue behind it in the same lane, unfragmented when they are small.
  *
  * Pure. Source: ERTS user's guide, "Distribution Protocol", "Distribution Header for fragmented
  * messages". */
