@@ -71,32 +71,46 @@ void etf_write_binary(struct buffer *out, struct slice bytes)
     buffer_append_slice(out, bytes);
 }
 
-static void write_big(struct buffer *out, bool negative, uint64_t magnitude)
+static uint8_t *put_big(uint8_t *at, bool negative, uint64_t magnitude)
 {
-    uint8_t term[3 + 8] = {ETF_SMALL_BIG, 0, negative};
+    at[0] = ETF_SMALL_BIG;
+    at[1] = 0;
+    at[2] = negative;
     for (; magnitude != 0; magnitude >>= 8)
-        term[3 + term[1]++] = (uint8_t)magnitude;
-    buffer_append(out, term, 3u + term[1]);
+        at[3 + at[1]++] = (uint8_t)magnitude;
+    return at + 3 + at[1];
+}
+
+static uint8_t *put_int64(uint8_t *at, int64_t number)
+{
+    if (number >= 0 && number <= 255) {
+        at[0] = ETF_SMALL_INTEGER;
+        at[1] = (uint8_t)number;
+        return at + 2;
+    }
+    if (number >= INT32_MIN && number <= INT32_MAX) {
+        at[0] = ETF_INTEGER;
+        store_be32(at + 1, (uint32_t)number);
+        return at + 5;
+    }
+    return put_big(at, number < 0, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+}
+
+uint8_t *etf_put_uint64(uint8_t *at, uint64_t number)
+{
+    return number <= INT64_MAX ? put_int64(at, (int64_t)number) : put_big(at, false, number);
 }
 
 void etf_write_uint64(struct buffer *out, uint64_t number)
 {
-    if (number <= INT64_MAX)
-        etf_write_int64(out, (int64_t)number);
-    else
-        write_big(out, false, number);
+    uint8_t term[ETF_UINT64_BYTES];
+    buffer_append(out, term, (size_t)(etf_put_uint64(term, number) - term));
 }
 
 void etf_write_int64(struct buffer *out, int64_t number)
 {
-    if (number >= 0 && number <= 255) {
-        buffer_append_u8(out, ETF_SMALL_INTEGER);
-        buffer_append_u8(out, (uint8_t)number);
-    } else if (number >= INT32_MIN && number <= INT32_MAX) {
-        tag_and_count(out, ETF_INTEGER, (uint32_t)number);
-    } else {
-        write_big(out, number < 0, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
-    }
+    uint8_t term[ETF_UINT64_BYTES];
+    buffer_append(out, term, (size_t)(put_int64(term, number) - term));
 }
 
 void etf_write_double(struct buffer *out, double number)

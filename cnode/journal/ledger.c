@@ -56,6 +56,11 @@ void ledger_append(struct ledger *ledger, uint64_t seq)
 static struct ledger_segment *find(struct ledger *ledger, uint64_t seq)
 {
     size_t low = 0, high = ledger->count;
+    if (high > 0) {
+        struct ledger_segment *current = &ledger->segments[high - 1];
+        if (current->first_seq != 0 && current->first_seq <= seq) /* nearly always */
+            return seq <= current->last_seq ? current : NULL;
+    }
     while (low < high) {
         size_t middle = low + (high - low) / 2, at = middle;
         while (at < high && ledger->segments[at].first_seq == 0)

@@ -1,6 +1,7 @@
 /* stored: writes and reads the form that objects have outside RAM. */
 #include "brain/stored.h"
 
+#include <assert.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -16,25 +17,46 @@ static void write_version(struct buffer *out, struct slice id, struct version ve
     etf_write_uint64(out, version.seq);
 }
 
+/* Up to the checksum; the journal writes it for every set, so its room is looked for once. NULL: no
+ * memory. Leaves room for ETF_UINT64_BYTES more. */
+static uint8_t *put_head(struct buffer *out, struct slice id, struct version version)
+{
+    static const uint8_t begin[] = {ETF_VERSION, ETF_SMALL_TUPLE, 6, ETF_SMALL_ATOM_UTF8, 6, 'b',
+        'r', 'a', 'i', 'n', '1', ETF_BINARY};
+    assert(id.size <= UINT32_MAX);
+    uint8_t *at = buffer_reserve(out, sizeof(begin) + 4 + id.size + 2 + 4 * ETF_UINT64_BYTES);
+    if (at == NULL)
+        return NULL;
+    memcpy(at, begin, sizeof(begin));
+    store_be32(at + sizeof(begin), (uint32_t)id.size);
+    at += sizeof(begin) + 4;
+    if (id.size > 0)
+        memcpy(at, id.data, id.size);
+    at += id.size;
+    *at++ = ETF_SMALL_TUPLE;
+    *at++ = 2;
+    at = etf_put_uint64(at, version.view);
+    at = etf_put_uint64(at, version.counter);
+    return etf_put_uint64(at, version.seq);
+}
+
 void stored_write_head(struct buffer *out, struct slice id, struct version version, uint32_t crc)
 {
-    etf_write_version(out);
-    etf_write_tuple(out, 6);
-    etf_write_atom(out, "brain1");
-    write_version(out, id, version);
-    etf_write_uint64(out, crc);
+    uint8_t *at = put_head(out, id, version);
+    if (at != NULL)
+        out->size = (size_t)(etf_put_uint64(at, crc) - out->data);
 }
 
 size_t stored_write_open_head(struct buffer *out, struct slice id, struct version version)
 {
     const size_t begin = out->size;
-    etf_write_version(out);
-    etf_write_tuple(out, 6);
-    etf_write_atom(out, "brain1");
-    write_version(out, id, version);
     /* SMALL_BIG_EXT, also where a shorter form would do: it is the one of known size. */
     static const uint8_t four_bytes[] = {ETF_SMALL_BIG, 4, 0, 0, 0, 0, 0};
-    buffer_append(out, four_bytes, sizeof(four_bytes));
+    uint8_t *at = put_head(out, id, version);
+    if (at == NULL)
+        return 0;
+    memcpy(at, four_bytes, sizeof(four_bytes));
+    out->size = (size_t)(at - out->data) + sizeof(four_bytes);
     return out->size - begin - 4;
 }
 

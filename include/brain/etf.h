@@ -188,6 +188,9 @@ void etf_write_atom(struct buffer *out, const char *text); /* UTF-8, at most 255
 void etf_write_atom_slice(struct buffer *out, struct slice text);
 void etf_write_binary(struct buffer *out, struct slice bytes);
 void etf_write_uint64(struct buffer *out, uint64_t number); /* as Erlang does: 97, 98 or 110 */
+/* The same at a place with room for ETF_UINT64_BYTES. Returns where it ends. */
+enum { ETF_UINT64_BYTES = 11 };
+uint8_t *etf_put_uint64(uint8_t *at, uint64_t number);
 void etf_write_int64(struct buffer *out, int64_t number);
 void etf_write_double(struct buffer *out, double number);
 void etf_write_pid(
