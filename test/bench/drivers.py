@@ -119,7 +119,7 @@ def loaded(room, server, name, command, seconds):
 def bench_command(room, server, settings, options):
     command = [room.build / "cnode/tools/brain-bench", "--protocol", server.protocol, "--json", "-", "--quiet"]
     for key, value in options.items():
-        command += [f"--{key}", value]
+        command += [f"--{key}"] if value is True else [f"--{key}", value]
     if server.protocol in ("erlang", "redis", "memcached"):
         command += ["--id-bytes", ID_BYTES]
     if server.pid:

@@ -63,8 +63,13 @@ def set_row(name, title, servers, targets):
 
 
 def large_row(work, targets):
+    """Sets are answered, as Redis and memcached always do: the get that else ends them brings 300 kB back."""
     options = {"work": work, "size": 300000, "keys": 500, "connections": 1, "in-flight": 4}
-    return Row(f"{work}-300k", "large", f"{work} 300 kB, 1 connection, 4 in flight", "load",
+    title = f"{work} 300 kB, 1 connection, 4 in flight"
+    if work == "set":
+        options["acknowledged"] = True
+        title += ", acknowledged"
+    return Row(f"{work}-300k", "large", title, "load",
                (*STORES, "tcp"), options, targets, ("throughput", "gigabytes", "p50", "p99", "server_cpu"))
 
 
