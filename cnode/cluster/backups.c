@@ -266,8 +266,14 @@ void owned_held(struct cluster *c, uint16_t member, const struct message *messag
 {
     struct key key = id_key(c, message->id);
     struct version stored;
-    if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL) ||
-        !c->objects.in_warehouse(c->objects.context, message->id, &stored) ||
+    if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL)) {
+        /* R5: the home names an owner that is none: its release was lost, and nobody uses the id,
+         * so nobody is refused. */
+        if (keeps(c, CLUSTER_R5_CONFIRM))
+            owned_deny(c, view_home(c->view, key_slot(key)), key, message->epoch);
+        return;
+    }
+    if (!c->objects.in_warehouse(c->objects.context, message->id, &stored) ||
         version_compare(stored, message->version) < 0)
         return;
     struct message discard = {.kind = MESSAGE_DISCARD, .key = key, .version = message->version};

@@ -87,7 +87,17 @@ void place_void(struct cluster *c, struct cluster_place *place)
     place->nonce = 0;
     place->locating = false;
     place->refused_by = 0;
-    place->refused = (struct cluster_epoch){0, 0};
+    place->refused = place->denied = (struct cluster_epoch){0, 0};
+}
+
+/* The home has told the sender of a grant that is still on its way to this node. Were it to count
+ * when it comes, the sender's next request would be carried out before the one that was refused. */
+void place_deny(struct cluster *c, struct key key, struct cluster_epoch epoch)
+{
+    struct cluster_place *place = c->places > 0 ? place_find(c, key) : NULL;
+    if (place && place->stage == PLACE_CLAIMING && keeps(c, CLUSTER_R5_VOID) &&
+        cluster_epoch_compare(epoch, place->denied) > 0)
+        place->denied = epoch;
 }
 
 /* ---- hints -------------------------------------------------------------------------------------
@@ -341,6 +351,12 @@ void place_granted(struct cluster *c, const struct message *message)
             raise_epoch(c, place, message);
         return;
     }
+    if (cluster_epoch_compare(message->epoch, place->denied) <= 0) {
+        place->stage = PLACE_RESTING; /* R5; the next one is another */
+        place->nonce = 0;
+        place_pump(c, place);
+        return;
+    }
     size_t count = message->copies.size / LISTED_RECORD;
     struct listed_copy *candidates =
         count > 0 ? heap_allocate(count * sizeof(struct listed_copy)) : NULL;
@@ -358,7 +374,7 @@ void place_granted(struct cluster *c, const struct message *message)
     place->nonce = 0;
     place->epoch = message->epoch;
     place->refused_by = 0;
-    place->refused = place->floor = (struct cluster_epoch){0, 0};
+    place->refused = place->denied = place->floor = (struct cluster_epoch){0, 0};
     const struct copy *own = copy_find(c, message->key);
     if (own) {
         place->best = own->what;
@@ -411,7 +427,7 @@ void place_owned(struct cluster *c, const struct message *message)
     place->refused_by = 0;
     place->refused = (struct cluster_epoch){0, 0};
     list_remove(&place->timer);
-    copy_is_owned(c, message->key, (uint16_t)owner);
+    copy_is_owned(c, message->key, (uint16_t)owner, message->epoch);
     hint_put(c, message->key, (uint16_t)owner, message->epoch);
     if (refused)
         place_wait(c, place);

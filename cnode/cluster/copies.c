@@ -158,14 +158,14 @@ void copy_discard(struct cluster *c, struct key key, struct version version)
         copy_drop(c, copy);
 }
 
-void copy_is_owned(struct cluster *c, struct key key, uint16_t owner)
+void copy_is_owned(struct cluster *c, struct key key, uint16_t owner, struct cluster_epoch epoch)
 {
     struct copy *copy = copy_find(c, key);
     if (!copy)
         return;
     refresh(c, copy);
     struct message held = {
-        .kind = MESSAGE_HELD, .id = copy_id(copy), .version = copy->what.version};
+        .kind = MESSAGE_HELD, .id = copy_id(copy), .version = copy->what.version, .epoch = epoch};
     send_message(c, owner, &held);
 }
 

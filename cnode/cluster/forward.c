@@ -227,6 +227,7 @@ void forward_received(struct cluster *c, struct slice from, const struct message
     if (owner)
         foreign = foreign_create(c, from, message);
     if (!foreign) { /* without memory: not done either */
+        place_deny(c, key, message->epoch);
         refuse(c, from, message->from, key, message->number, message->epoch);
         return;
     }

@@ -70,8 +70,9 @@ struct cluster_place {
     enum place_stage stage;
     uint64_t nonce;
     struct cluster_epoch epoch;
-    struct cluster_epoch floor; /* R4: the grant must be above */
-    uint64_t refused_by;        /* R5: an incarnation that said it is not the owner of refused */
+    struct cluster_epoch floor;  /* R4: the grant must be above */
+    struct cluster_epoch denied; /* R5: a grant that is still on its way must not be this */
+    uint64_t refused_by;         /* R5: an incarnation that said it is not the owner of refused */
     struct cluster_epoch refused;
     struct listed_copy *candidates; /* highest first */
     uint32_t candidates_count, candidates_at;
@@ -303,6 +304,8 @@ void place_retry(struct cluster *c, struct cluster_place *place);
 void place_want(struct cluster *c, struct key key, struct slice id);
 bool places_want(const struct cluster *c); /* is any of them about to own its id? */
 void place_void(struct cluster *c, struct cluster_place *place); /* R2: claim, unadopted grant */
+/* R5: a request was refused: this node does not own the id under that epoch, and never will. */
+void place_deny(struct cluster *c, struct key key, struct cluster_epoch epoch);
 void place_granted(struct cluster *c, const struct message *message);
 void place_owned(struct cluster *c, const struct message *message);
 void place_located(struct cluster *c, const struct message *message);
@@ -320,6 +323,8 @@ void owned_clear(struct cluster *c);
 /* Owned no more; `copy`: what is still held here, NULL: nothing. */
 void owned_release(struct cluster *c, struct key key, struct cluster_epoch epoch);
 void owned_confirm(struct cluster *c, uint16_t member, const struct message *message);
+/* Tells this home that the id is not owned here under that epoch; nothing, if it is. */
+void owned_deny(struct cluster *c, uint16_t home, struct key key, struct cluster_epoch epoch);
 /* Gives it up, keeping a copy when it was dirty, and tells the home. False: not now. */
 bool owned_part(struct cluster *c, struct slice id, struct key key);
 
@@ -348,7 +353,7 @@ void copy_fetch(struct cluster *c, uint16_t member, const struct message *messag
 void copies_begin(struct cluster *c);
 void copies_age(struct cluster *c);
 uint64_t copies_advance(struct cluster *c, uint32_t *budget);
-void copy_is_owned(struct cluster *c, struct key key, uint16_t owner);
+void copy_is_owned(struct cluster *c, struct key key, uint16_t owner, struct cluster_epoch epoch);
 void copies_clear(struct cluster *c);
 
 /* requests.c */

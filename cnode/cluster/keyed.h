@@ -7,7 +7,7 @@
 #ifndef BRAIN_CLUSTER_KEYED_H
 #define BRAIN_CLUSTER_KEYED_H
 
-#include "brain/base.h"
+#include "brain/cluster.h"
 
 struct key {
     uint64_t high, low;
@@ -19,10 +19,10 @@ static inline bool key_equal(struct key a, struct key b)
 {
     return a.high == b.high && a.low == b.low;
 }
-/* The slot: the key's first 12 bits. */
+/* The slot: the key's first bits. */
 static inline uint32_t key_slot(struct key key)
 {
-    return (uint32_t)(key.high >> 52);
+    return (uint32_t)(key.high >> (64 - CLUSTER_SLOT_BITS));
 }
 void key_store(uint8_t bytes[KEY_BYTES], struct key key);
 struct key key_load(const uint8_t bytes[KEY_BYTES]);

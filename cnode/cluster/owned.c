@@ -83,14 +83,23 @@ void owned_confirm(struct cluster *c, uint16_t member, const struct message *mes
         }
         return;
     }
+    owned_deny(c, member, message->key, message->epoch);
+}
+
+void owned_deny(struct cluster *c, uint16_t home, struct key key, struct cluster_epoch epoch)
+{
+    struct cluster_epoch now;
+    if (owned_find(c, key, &now))
+        return;
+    struct message answer = {.kind = MESSAGE_NOT_OWNER, .key = key, .epoch = epoch};
+    struct cluster_place *place = place_find(c, key);
     /* The grant the home speaks of may still be on its way: it must not count when it comes. */
     if (place && place->stage == PLACE_CLAIMING && keeps(c, CLUSTER_R5_VOID)) {
         place->stage = PLACE_RESTING;
         place->nonce = 0;
     }
-    answer.kind = MESSAGE_NOT_OWNER;
     add_copy(c, &answer);
-    send_message(c, member, &answer);
+    send_message(c, home, &answer);
 }
 
 bool owned_part(struct cluster *c, struct slice id, struct key key)

@@ -24,7 +24,7 @@
     X(BACKUP, "backup", "isvx", true)                                                              \
     X(BACKUP_ACK, "backup_ack", "kvh", true)                                                       \
     X(DISCARD, "discard", "kv", true)                                                              \
-    X(HELD, "held", "iv", true)                                                                    \
+    X(HELD, "held", "ive", true)                                                                   \
     X(NUDGE, "nudge", "ie", true)                                                                  \
     X(WHERE, "where", "kn", true)                                                                  \
     X(LOCATED, "located", "knme", true)                                                            \
