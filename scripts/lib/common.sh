@@ -26,7 +26,8 @@ jobs_count()
 }
 
 # build_folder NAME [meson options...]: configures $root/NAME once (again when the options changed)
-# and builds all of it.
+# and builds all of it, or only $build_target.
+build_target=all
 build_folder()
 {
     local folder="$root/$1" wanted="${CC:-gcc} ${*:2}"
@@ -42,7 +43,7 @@ build_folder()
         printf '%s' "$wanted" >"$folder/.options"
     fi
     # Only a failure is worth reading; all of what is wrong is shown, not the first of it.
-    ninja -C "$folder" -j "$(jobs_count)" -k 0 >"$folder/ninja.log" 2>&1 || {
+    ninja -C "$folder" -j "$(jobs_count)" -k 0 "$build_target" >"$folder/ninja.log" 2>&1 || {
         grep -vE '^\[[0-9]+/[0-9]+\] |^ninja: Entering' "$folder/ninja.log" >&2
         return 1
     }
@@ -75,6 +76,13 @@ build_clang()
     CC=clang build_folder build-clang -Dbuildtype=debugoptimized -Dwerror=true \
         -Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true -Dbench=true \
         -Dc_args=-fsanitize=fuzzer-no-link
+}
+
+# The simulator as fast as it can be: build-sim/test/sim/brain-sim.
+build_sim()
+{
+    local build_target=test/sim/brain-sim
+    CC=gcc build_folder build-sim -Dbuildtype=debugoptimized
 }
 
 # The names of the fuzz targets: NAME is the program NAME_fuzz, its corpus test/fuzz/corpus/NAME.

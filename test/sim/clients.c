@@ -1,0 +1,164 @@
+/* Clients: each sends to one node, may send more before it hears an answer, and remembers. */
+#include <assert.h>
+#include <string.h>
+
+#include "sim.h"
+
+static bool is_strong(const struct operation *operation)
+{
+    return operation->kind == CLUSTER_READ || operation->kind == CLUSTER_WRITE ||
+           operation->kind == CLUSTER_DELETE;
+}
+
+struct operation *clients_ask(struct world *w, uint32_t id, uint8_t node, enum cluster_kind kind,
+    uint8_t ack, uint32_t sender)
+{
+    assert(w->operations_count < OPERATIONS);
+    struct operation *operation = &w->operations[w->operations_count++];
+    *operation = (struct operation){.world = w,
+        .number = w->operations_count,
+        .id = id,
+        .sender = sender,
+        .process = w->nodes[node].process,
+        .node = node,
+        .kind = kind,
+        .start_us = w->now_us,
+        .end_us = UINT64_MAX};
+    operation->request = (struct cluster_request){.kind = kind, .ack = ack, .id = w->ids[id]};
+    if (kind == CLUSTER_WRITE)
+        operation->request.value = world_value(operation->number);
+    w->per_id[id] += is_strong(operation);
+    w->stats.operations++;
+    struct event *event = world_event(w, EVENT_REQUEST, 1, &w->nodes[node]);
+    event->a = operation->number;
+    return operation;
+}
+
+static enum cluster_kind choose(struct world *w)
+{
+    if (world_chance(w, w->plan.weak_chance))
+        return CLUSTER_WEAK_READ;
+    if (world_chance(w, 40))
+        return CLUSTER_PERSIST;
+    if (world_chance(w, 10))
+        return CLUSTER_OWNER;
+    if (world_chance(w, w->plan.readers_chance))
+        return CLUSTER_READ;
+    return world_chance(w, w->plan.delete_chance) ? CLUSTER_DELETE : CLUSTER_WRITE;
+}
+
+void clients_operate(struct world *w)
+{
+    uint8_t n = (uint8_t)world_random(w, w->plan.nodes);
+    struct node *node = &w->nodes[n];
+    uint32_t id = (uint32_t)world_random(w, w->plan.ids);
+    uint32_t count = 1 + (uint32_t)world_random(w, w->plan.burst);
+    uint32_t sender = 1 + (node->process * NODES + n) * 2 + (uint32_t)world_random(w, 2);
+    if (!node->up)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        bool last_ones = w->operations_count + NODES * IDS >= OPERATIONS;
+        if (w->per_id[id] >= OPERATIONS_PER_ID || last_ones)
+            return;
+        bool stored = w->plan.only_warehouse || world_chance(w, w->plan.warehouse_ack_chance);
+        clients_ask(w, id, n, choose(w), stored ? ACK_WAREHOUSE : ACK_BACKUP, sender);
+    }
+}
+
+void clients_give(struct world *w, const struct event *event)
+{
+    struct operation *operation = &w->operations[event->a - 1];
+    static const char *const names[] = {
+        "reads", "reads weakly", "writes", "deletes", "persists", "asks for the owner of"};
+    const struct node *node = &w->nodes[operation->node];
+    world_trace(w, "#%u: a client of n%u %s %s", operation->number, operation->node,
+        names[operation->kind], w->id_text[operation->id]);
+    operation->given = true;
+    cluster_request(node->core, &operation->request, node_ms(node));
+}
+
+void clients_answer(
+    struct world *w, struct cluster_request *request, int status, const struct value *value)
+{
+    struct operation *operation = (struct operation *)(void *)request;
+    const struct node *node = &w->nodes[operation->node];
+    if (!node->up || node->process != operation->process || node->leaving)
+        return; /* nobody there to hear it */
+    if (operation->answers++ > 0) {
+        world_fail(w, "promise 4", "request #%u was answered twice", operation->number);
+        return;
+    }
+    operation->status = status;
+    operation->end_us = w->now_us;
+    if (status == STORE_FOUND && operation->kind != CLUSTER_OWNER)
+        operation->result = world_number(value);
+    w->stats.answered++;
+    w->stats.unknown += status == BRAIN_EUNKNOWN;
+    world_trace(w, "#%u: answered %s, value %u", operation->number,
+        status < 0              ? error_atom(status)
+        : status == STORE_FOUND ? "found"
+        : status == STORE_DONE  ? "done"
+                                : "absent",
+        operation->result);
+    value_drop(&operation->request.value); /* a write's own; the core drops what it put there */
+}
+
+void clients_executed(struct world *w, struct cluster_request *request, struct version version)
+{
+    uint32_t number = 0;
+    if (request->kind == CLUSTER_WRITE)
+        number = world_number(&request->value);
+    else
+        return; /* which delete it is, is not told by what it writes */
+    struct operation *operation = &w->operations[number - 1];
+    if (operation->executed_us != 0 && w->options.broken == 0) {
+        world_fail(w, "R9", "write #%u was carried out twice", number);
+        return;
+    }
+    operation->executed_us = w->now_us;
+    if (version_compare(version, operation->version) > 0)
+        operation->version = version;
+}
+
+/* Under another version, perhaps: a copy that won, an epoch that was raised. */
+void clients_recorded(struct world *w, const struct cluster_copy *copy)
+{
+    uint32_t number = world_number(&copy->value);
+    if (number == 0 || number > w->operations_count)
+        return;
+    struct operation *operation = &w->operations[number - 1];
+    if (version_compare(copy->version, operation->version) > 0)
+        operation->version = copy->version;
+}
+
+uint32_t clients_pending(const struct world *w)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < w->operations_count; i++) {
+        const struct operation *operation = &w->operations[i];
+        const struct node *node = &w->nodes[operation->node];
+        count += operation->answers == 0 && node->up && node->process == operation->process;
+    }
+    return count;
+}
+
+void clients_print(const struct world *w, FILE *out)
+{
+    static const char *const names[] = {"read", "weak", "write", "delete", "persist", "owner"};
+    for (uint32_t id = 0; id < w->plan.ids; id++) {
+        for (uint32_t i = 0; i < w->operations_count; i++) {
+            const struct operation *o = &w->operations[i];
+            if (o->id != id || !is_strong(o))
+                continue;
+            fprintf(out, "  %s #%-3u n%u sender %-4u %-7s %9.3f .. %9.3f  ", w->id_text[id],
+                o->number, o->node, o->sender, names[o->kind], (double)o->start_us / 1000.0,
+                o->answers ? (double)o->end_us / 1000.0 : -1.0);
+            if (!o->answers)
+                fprintf(out, "no answer\n");
+            else if (o->status < 0)
+                fprintf(out, "%s\n", error_atom(o->status));
+            else
+                fprintf(out, "%u\n", o->kind == CLUSTER_WRITE ? o->number : o->result);
+        }
+    }
+}

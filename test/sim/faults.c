@@ -1,0 +1,423 @@
+/* What goes wrong, and when. A seed is made of some kinds of faults, not of all: what is rare among
+ * many is frequent among few.
+ *
+ * The loss of a node (a crash, a lease that ends) is harmless when everything is as the promises
+ * ask: then it is `armed`. Plans that keep to the promises wait for that; where a loss comes at
+ * another time, in whatever way, the check of the history is told, and allows what was at stake. */
+#include <assert.h>
+#include <string.h>
+
+#include "sim.h"
+
+enum { ARMED_US = 500000 };
+
+/* ---- the plan
+ * ------------------------------------------------------------------------------------
+ */
+
+static uint64_t between(struct world *w, uint64_t low, uint64_t high)
+{
+    return random_between(&w->random, low, high);
+}
+
+static uint32_t one_of(struct world *w, const uint32_t *values, size_t count)
+{
+    return values[world_random(w, count)];
+}
+
+static void plan_size(struct world *w)
+{
+    static const uint32_t nodes[] = {2, 2, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 7, 8, 9};
+    static const uint32_t backups[] = {0, 1, 1, 1, 1, 1, 1, 2, 2, 2};
+    struct plan *plan = &w->plan;
+    plan->nodes = one_of(w, nodes, sizeof(nodes) / sizeof(nodes[0]));
+    if (w->options.nodes != 0)
+        plan->nodes = w->options.nodes;
+    plan->first_nodes = (uint32_t)between(w, plan->nodes < 3 ? plan->nodes : 3, plan->nodes);
+    plan->ids = (uint32_t)between(w, 1, IDS);
+    plan->backups = one_of(w, backups, sizeof(backups) / sizeof(backups[0]));
+    plan->losses_overlap = world_chance(w, 80);
+    plan->only_warehouse = plan->backups == 0 && !plan->losses_overlap;
+    plan->versioned_names = world_chance(w, 150);
+    plan->one_way = world_chance(w, 300);
+}
+
+static void plan_pace(struct world *w)
+{
+    static const uint32_t delays[] = {1000, 3000, 10000, 40000};
+    static const uint32_t stores[] = {2000, 10000, 50000, 200000};
+    static const uint32_t dumps[] = {2, 10, 40, 100};
+    static const uint32_t drops[] = {0, 5, 20, 80};
+    struct plan *plan = &w->plan;
+    plan->delay_us = one_of(w, delays, 4);
+    plan->slow_chance = world_chance(w, 500) ? (uint32_t)between(w, 1, 60) : 0;
+    plan->slow_us = (uint32_t)between(w, 50000, 250000);
+    plan->operation_us = (uint32_t)between(w, 20000, 150000);
+    plan->burst = (uint32_t)between(w, 1, 5);
+    plan->delete_chance = (uint32_t)between(w, 0, 500);
+    plan->readers_chance = (uint32_t)between(w, 200, 700);
+    plan->warehouse_ack_chance = world_chance(w, 300) ? 200 : 0;
+    plan->weak_chance = world_chance(w, 300) ? 100 : 0;
+    plan->dump_chance = one_of(w, dumps, 4);
+    plan->drop_chance = one_of(w, drops, 4);
+    plan->store_us = one_of(w, stores, 4);
+    plan->store_slow_chance = world_chance(w, 400) ? 100 : 0;
+    plan->store_slow_us = (uint32_t)between(w, 500000, 3000000);
+    plan->store_error_chance = world_chance(w, 300) ? 100 : 0;
+    plan->store_lost_chance = world_chance(w, 400) ? 150 : 0;
+    plan->handoff_uses = world_chance(w, 600) ? (uint32_t)between(w, 1, 4) : 0;
+    plan->hints_limit = world_chance(w, 300) ? 1 : 100;
+    plan->report_chunk = world_chance(w, 300) ? 1 : 0;
+    /* Longer than the longest request under way can live, and than any cut: docs/decisions/0015. */
+    plan->endless_cuts = world_chance(w, 200);
+    plan->tombstone_keep_ms = plan->endless_cuts ? 3600000 : (uint32_t)between(w, 6000, 9000);
+    plan->watch_us = world_chance(w, 700) ? 20000 : 200000;
+}
+
+void plan_make(struct world *w)
+{
+    static const uint32_t likely[FAULT_COUNT] = {[FAULT_PAUSE] = 600,
+        [FAULT_BREAK] = 500,
+        [FAULT_CUT] = 500,
+        [FAULT_LAG] = 400,
+        [FAULT_START] = 1000,
+        [FAULT_DRAIN] = 350,
+        [FAULT_STORE] = 250,
+        [FAULT_ETCD] = 150,
+        [FAULT_CRASH] = 500,
+        [FAULT_CRASH_DISK] = 400,
+        [FAULT_LONG_PAUSE] = 400,
+        [FAULT_LONG_CUT] = 250,
+        [FAULT_ETCD_CUT] = 400,
+        [FAULT_STUCK] = 200,
+        [FAULT_ETCD_RESET] = 40};
+    plan_size(w);
+    plan_pace(w);
+    w->plan.fault_us = (uint32_t)between(w, 30000, 500000);
+    for (int i = 0; i < FAULT_COUNT; i++)
+        w->plan.weights[i] = world_chance(w, likely[i]) ? (uint32_t)between(w, 1, 10) : 0;
+}
+
+/* ---- losses
+ * --------------------------------------------------------------------------------------
+ */
+
+static void note_loss(struct world *w)
+{
+    bool reset = w->etcd.life > 1;
+    for (int n = 0; n < 2; n++) { /* what it had may come back after something older was seen */
+        if (w->losses_count == LOSSES) {
+            w->lawless = true;
+            return;
+        }
+        struct loss *loss = &w->losses[w->losses_count++];
+        *loss = (struct loss){.at_us = w->now_us, .lawless = reset};
+        for (uint32_t id = 0; id < w->plan.ids; id++) {
+            loss->stored[id] = w->shelves[id].now.version;
+            loss->number[id] = world_number(&w->shelves[id].now.value);
+        }
+    }
+}
+
+void faults_lost(struct world *w, struct node *node)
+{
+    if (node->lost)
+        return;
+    node->lost = true;
+    w->stats.losses++;
+    bool harmless = w->armed_us != 0 && w->now_us - w->armed_us <= ARMED_US;
+    w->armed_us = 0;
+    if (harmless)
+        return;
+    w->stats.overlapping++;
+    world_trace(w, "the loss of n%u is one too many", node->index);
+    note_loss(w);
+}
+
+static bool node_is_well(struct world *w, const struct node *node)
+{
+    return node->member && !node->draining && node_hears(node) &&
+           cluster_state(node->core) == CLUSTER_IN &&
+           cluster_view_number(node->core) == etcd_newest(w)->number &&
+           cluster_serves(node->core, node_ms(node));
+}
+
+/* Versions above the warehouse's that nobody owns: how many have the highest? */
+static uint32_t holders_of_highest(struct world *w, uint32_t id)
+{
+    struct version highest = w->shelves[id].now.version;
+    uint32_t count = 0;
+    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        struct cluster_copy copy;
+        if (!w->nodes[i].up || !cluster_copy_held(w->nodes[i].core, w->ids[id], &copy))
+            continue;
+        int order = version_compare(copy.version, highest);
+        if (order > 0)
+            count = 0;
+        if (order > 0 || (order == 0 && count > 0)) {
+            highest = copy.version;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* Would the loss of any one node be covered now? As the nodes themselves believe. */
+static bool is_covered(struct world *w)
+{
+    const struct etcd_view *view = etcd_newest(w);
+    if (!view || view->count < 2 || w->etcd.down_until_us > w->now_us || !network_is_whole(w))
+        return false;
+    for (uint32_t i = 0; i < view->count; i++) {
+        struct node *node = &w->nodes[view->nodes[i]];
+        if (!node->up || node->incarnation != view->incarnations[i] ||
+            w->etcd.members[node->index].evicted)
+            return false;
+    }
+    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        struct node *node = &w->nodes[i];
+        if (!node->up)
+            continue;
+        if (!node_is_well(w, node) || node->etcd_cut_until_us > w->now_us ||
+            node->watch_stuck_until_us > w->now_us || !objects_are_settled(node->objects))
+            return false;
+        const struct cluster_metrics *m = cluster_metrics(node->core, node_ms(node));
+        if (m->unbacked > 0 || m->slots_open != m->slots ||
+            (w->plan.backups == 0 && !objects_are_clean(node->objects)))
+            return false;
+    }
+    for (uint32_t id = 0; id < w->plan.ids; id++) {
+        bool owned = false;
+        for (uint8_t i = 0; i < w->plan.nodes; i++) {
+            struct node *node = &w->nodes[i];
+            owned |= node->up && objects_own(node->objects, w->ids[id]);
+            if (node->up && cluster_owns(node->core, w->ids[id], NULL) &&
+                !objects_own(node->objects, w->ids[id]))
+                return false; /* about to adopt it */
+        }
+        if (!owned && holders_of_highest(w, id) == 1)
+            return false;
+    }
+    return true;
+}
+
+void faults_sample(struct world *w)
+{
+    if (!is_covered(w))
+        return;
+    w->armed_us = w->now_us;
+    for (uint8_t i = 0; i < w->plan.nodes; i++)
+        w->nodes[i].lost &= !w->nodes[i].up;
+    if (!w->wants_loss)
+        return;
+    w->wants_loss = false;
+    struct event *event = world_event(w, EVENT_LOSS, world_random(w, 300000), NULL);
+    event->a = w->next_loss;
+}
+
+/* ---- faults
+ * --------------------------------------------------------------------------------------
+ */
+
+static struct node *some_node(struct world *w)
+{
+    return &w->nodes[world_random(w, w->plan.nodes)];
+}
+
+static void start_later(struct world *w, const struct node *node, uint64_t after_us)
+{
+    struct event *event = world_event(w, EVENT_START, after_us, NULL);
+    event->node = node->index;
+    event->process = node->process;
+}
+
+static void crash(struct world *w, struct node *node, bool disk)
+{
+    world_trace(w, "n%u crashes%s", node->index, disk ? "" : ", with its disk");
+    faults_lost(w, node);
+    node_stop(node);
+    if (!disk)
+        node_forget_disk(node);
+    static const uint32_t downs[] = {200000, 1500000, 4000000};
+    start_later(w, node, 10000 + world_random(w, one_of(w, downs, 3)));
+}
+
+static void cut(struct world *w, uint64_t us)
+{
+    uint8_t a = (uint8_t)world_random(w, w->plan.nodes);
+    uint8_t b = (uint8_t)world_random(w, w->plan.nodes);
+    if (a == b)
+        return;
+    network_cut(w, a, b, us);
+    if (world_chance(w, 500))
+        network_cut(w, b, a, us);
+}
+
+void faults_lose(struct world *w, enum fault fault)
+{
+    struct node *node = some_node(w);
+    bool armed = w->armed_us != 0 && w->now_us - w->armed_us <= ARMED_US;
+    if (!armed && !w->plan.losses_overlap) {
+        w->wants_loss = true;
+        w->next_loss = fault;
+        return;
+    }
+    if (!node->up || !node->member || node->draining)
+        return;
+    uint64_t long_us = between(w, LEASE_MS * 1000, 3 * LEASE_MS * 1000);
+    switch (fault) {
+    case FAULT_CRASH:
+    case FAULT_CRASH_DISK:
+        crash(w, node, fault == FAULT_CRASH_DISK);
+        break;
+    case FAULT_LONG_PAUSE:
+        world_trace(w, "n%u pauses for %llu ms", node->index, (unsigned long long)long_us / 1000);
+        node->paused_until_us = w->now_us + long_us;
+        faults_lost(w, node);
+        break;
+    case FAULT_LONG_CUT:
+        cut(w, w->plan.endless_cuts ? UINT64_C(3600000000) : long_us);
+        break;
+    case FAULT_ETCD_CUT:
+        world_trace(w, "n%u is cut off from etcd for %llu ms", node->index,
+            (unsigned long long)long_us / 1000);
+        node->etcd_cut_until_us = w->now_us + long_us;
+        faults_lost(w, node);
+        break;
+    case FAULT_STUCK:
+        world_trace(w, "the watch of n%u is stuck for %llu ms", node->index,
+            (unsigned long long)long_us / 1000);
+        node->watch_stuck_until_us = w->now_us + long_us;
+        break;
+    default:
+        assert(fault == FAULT_ETCD_RESET);
+        /* Not before the last lease that the old one gave has ended: whoever makes it anew sooner
+         * makes two clusters. */
+        etcd_down(w, between(w, LEASE_MS * 1200, LEASE_MS * 2500), true);
+        break;
+    }
+}
+
+static void drain(struct world *w, struct node *node)
+{
+    if (!node->up || !node->member || node->draining || cluster_state(node->core) != CLUSTER_IN)
+        return;
+    world_trace(w, "n%u drains", node->index);
+    node->draining = true;
+    cluster_drain(node->core, node_ms(node));
+    node_touched(node);
+    world_event(w, EVENT_LEAVE, between(w, 4000000, 8000000), node);
+}
+
+static void strike(struct world *w, enum fault fault)
+{
+    struct node *node = some_node(w);
+    switch (fault) {
+    case FAULT_PAUSE:
+        if (node_hears(node))
+            node->paused_until_us = w->now_us + world_random(w, 250000);
+        break;
+    case FAULT_BREAK: {
+        const struct node *other = some_node(w);
+        if (other != node)
+            network_break(w, node->index, other->index);
+        break;
+    }
+    case FAULT_CUT:
+        cut(w, world_random(w, 200000));
+        break;
+    case FAULT_LAG:
+        node->watch_stuck_until_us = w->now_us + world_random(w, 250000);
+        break;
+    case FAULT_START:
+        if (!node->up && node->process == 0)
+            start_later(w, node, 1);
+        break;
+    case FAULT_DRAIN:
+        drain(w, node);
+        break;
+    case FAULT_STORE:
+        w->store_down_until_us = w->now_us + world_random(w, 1500000);
+        world_trace(w, "the warehouse is out of reach");
+        break;
+    case FAULT_ETCD:
+        etcd_down(w, world_random(w, 3 * LEASE_MS * 1000), false);
+        break;
+    default:
+        if (w->plan.losses_overlap) {
+            faults_lose(w, fault);
+        } else if (!w->wants_loss) {
+            w->wants_loss = true;
+            w->next_loss = fault;
+        }
+        break;
+    }
+}
+
+void faults_strike(struct world *w)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < FAULT_COUNT; i++)
+        sum += w->plan.weights[i];
+    uint64_t chosen = world_random(w, sum);
+    for (int i = 0; i < FAULT_COUNT; i++) {
+        if (chosen < w->plan.weights[i]) {
+            strike(w, (enum fault)i);
+            return;
+        }
+        chosen -= w->plan.weights[i];
+    }
+}
+
+/* ---- the end of them
+ * -----------------------------------------------------------------------------
+ */
+
+void faults_stop(struct world *w)
+{
+    world_trace(w, "the faults stop");
+    w->calm = true;
+    w->wants_loss = false;
+    w->store_down_until_us = 0;
+    network_heal(w);
+    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        struct node *node = &w->nodes[i];
+        node->etcd_cut_until_us = node->watch_stuck_until_us = 0;
+        if (!node->up)
+            start_later(w, node, world_random(w, 500000));
+        else
+            etcd_look(node);
+    }
+}
+
+bool faults_are_over(struct world *w, const char **why)
+{
+    static const char *const reasons[] = {"a node is down", "a node does not serve",
+        "a node is dirty", "a copy is left behind", "a slot is closed", "a request waits"};
+    if (w->etcd.down_until_us > w->now_us) {
+        *why = "etcd is down";
+        return false;
+    }
+    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        struct node *node = &w->nodes[i];
+        if (!node->up) {
+            *why = reasons[0];
+            return false;
+        }
+        if (!etcd_newest(w) || etcd_newest(w)->count != w->plan.nodes || !node_is_well(w, node)) {
+            *why = reasons[1];
+            return false;
+        }
+        if (!objects_are_clean(node->objects)) {
+            *why = reasons[2];
+            return false;
+        }
+        const struct cluster_metrics *m = cluster_metrics(node->core, node_ms(node));
+        if (m->copies > 0 || m->slots_open != m->slots) {
+            *why = m->copies > 0 ? reasons[3] : reasons[4];
+            return false;
+        }
+    }
+    *why = reasons[5];
+    return clients_pending(w) == 0;
+}

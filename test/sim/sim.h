@@ -1,0 +1,362 @@
+/* sim: a whole cluster in one process, from a seed.
+ *
+ *   clients.c    requests, and the history of what they were answered
+ *   node.c       a member: the real core, its objects, its journal, its clock
+ *   objects.c    the objects of a node (a model of the store)
+ *   network.c    links between members; etcd.c: leases, views, evict keys
+ *   warehouse.c  what is stored, and how that fails
+ *   faults.c     what goes wrong, and what a seed is made of
+ *   checks.c     what must hold;  linear.c: linearizability
+ *   world.c      the queue of events;  main.c: options, processes, replays
+ *
+ * Nothing here knows the rules: it knows the promises. Time is true time in microseconds; each node
+ * has a clock of its own, in ms, which runs up to 1 % faster or slower. */
+#ifndef BRAIN_SIM_H
+#define BRAIN_SIM_H
+
+#include <stdio.h>
+
+#include "brain/cluster.h"
+#include "linear.h"
+#include "objects.h"
+#include "random.h"
+
+enum {
+    NODES = 9,
+    IDS = 3,
+    OPERATIONS_PER_ID = 36, /* and one read of each node at the end: linear_check takes 64 */
+    LOSSES = 8,
+    OPERATIONS = IDS * (OPERATIONS_PER_ID + NODES) + 200,
+    LEASE_MS = 1000,
+    LEASE_MARGIN_MS = LEASE_MS / 10,
+    SIM_NAME = 16,
+    LANES = 16,
+    VALUES = OPERATIONS + 1,
+    ADOPTIONS = 4096,
+};
+
+/* Rules that the simulator itself keeps, in the place of etcd's adapter and of the warehouse. */
+#define SIM_RULES(X)                                                                               \
+    X(R1_SENT, "a lease counts from when its renewal was sent")                                    \
+    X(R1_AGAIN, "a lease that is known to be lost is not resumed: the member is another one")      \
+    X(PUT_CONDITION, "the warehouse writes only if nobody else did in between")
+#define SIM_RULE_ENUM(name, text) SIM_##name,
+enum sim_rule { SIM_RULES(SIM_RULE_ENUM) SIM_RULE_COUNT };
+#undef SIM_RULE_ENUM
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t nodes; /* 0: from the seed */
+    uint32_t steps; /* events before the faults stop */
+    uint64_t broken;
+    uint32_t sim_broken;
+    bool trace;
+};
+
+/* What a seed is made of: which faults there are, and how often. Chances are of 1000. */
+struct plan {
+    uint32_t nodes, ids, backups, first_nodes;
+    bool versioned_names; /* as on FTP: no compare-and-swap, the highest version is read */
+    bool only_warehouse;  /* all writes ask for ack = warehouse */
+    bool losses_overlap;  /* more than one node is lost at a time: the promises are weaker */
+    bool endless_cuts;    /* until the faults stop */
+    bool one_way;         /* cuts lose one direction only, without a word */
+    uint32_t delay_us, slow_chance, slow_us;
+    uint32_t operation_us, burst, delete_chance, warehouse_ack_chance, weak_chance;
+    uint32_t readers_chance;
+    uint32_t dump_chance, drop_chance;
+    uint32_t store_us, store_slow_chance, store_slow_us, store_error_chance, store_lost_chance;
+    uint32_t fault_us;
+    uint32_t weights[16]; /* by enum fault */
+    uint32_t handoff_uses, hints_limit, report_chunk, tombstone_keep_ms, watch_us;
+};
+
+enum fault {
+    FAULT_PAUSE,      /* short */
+    FAULT_BREAK,      /* a connection */
+    FAULT_CUT,        /* short */
+    FAULT_LAG,        /* the watch of one node */
+    FAULT_START,      /* of a node that is down, or not yet in */
+    FAULT_DRAIN,      /* and leave */
+    FAULT_STORE,      /* is out of reach */
+    FAULT_ETCD,       /* is down for all, and comes back as it was */
+    FAULT_CRASH,      /* from here on: a node is lost */
+    FAULT_CRASH_DISK, /* with its journal */
+    FAULT_LONG_PAUSE,
+    FAULT_LONG_CUT,   /* may be for ever */
+    FAULT_ETCD_CUT,   /* of one node */
+    FAULT_STUCK,      /* watch: renewals go on */
+    FAULT_ETCD_RESET, /* all is lost, revisions begin anew */
+    FAULT_COUNT,
+};
+
+enum event_kind {
+    EVENT_MESSAGE,
+    EVENT_PEER_DOWN,
+    EVENT_ADVANCE,
+    EVENT_TICK, /* of the objects */
+    EVENT_MANAGE,
+    EVENT_ETCD,
+    EVENT_ETCD_REPLY,
+    EVENT_WATCH,
+    EVENT_EXPIRE,
+    EVENT_EVICT,
+    EVENT_ETCD_UP,
+    EVENT_STORE,
+    EVENT_STORE_REPLY,
+    EVENT_OPERATE,
+    EVENT_REQUEST,
+    EVENT_START,
+    EVENT_LEAVE,
+    EVENT_FAULT,
+    EVENT_LOSS,
+    EVENT_BREAK,
+    EVENT_SAMPLE,
+};
+
+struct event {
+    uint64_t at_us, number;
+    uint8_t kind, node, peer, detail;
+    uint32_t process; /* of the node, when it is for one: events of an earlier life are dropped */
+    uint64_t a, b;
+    struct value message;
+    void *data;
+};
+
+/* ---- etcd ----------------------------------------------------------------------------------- */
+
+struct etcd_view {
+    uint64_t number;
+    uint32_t count;
+    uint8_t nodes[NODES];
+    uint64_t incarnations[NODES];
+};
+struct etcd_member {
+    uint64_t incarnation; /* 0: not there */
+    uint64_t expires_us;
+    bool evicted;
+};
+struct etcd {
+    uint64_t down_until_us;
+    bool reset; /* when it comes back */
+    uint32_t life;
+    uint64_t revision, incarnations;
+    struct etcd_member members[NODES];
+    struct etcd_view *views;
+    uint32_t views_count, views_capacity;
+};
+
+/* ---- nodes ---------------------------------------------------------------------------------- */
+
+struct record {
+    bool there;
+    struct cluster_copy copy;
+};
+
+struct world;
+struct node {
+    struct world *world;
+    uint8_t index;
+    char name[SIM_NAME];
+    bool up, draining, leaving;
+    uint32_t process;
+    uint64_t clock_us;  /* of its clock at true time 0 */
+    int64_t clock_rate; /* parts per million */
+    uint64_t paused_until_us, etcd_cut_until_us, watch_stuck_until_us;
+    uint64_t advance_at_us;
+    struct cluster *core;
+    struct objects *objects;
+    /* its part of the managers */
+    bool member;
+    uint64_t attempt, incarnation, renewed_us;
+    uint32_t etcd_life, watched; /* views_count that it has seen */
+    uint64_t last_valid_us;
+    /* its disk */
+    struct record owned[IDS], copies[IDS], before[IDS]; /* before: of `owned`, one write ago */
+    /* for checks */
+    uint64_t epoch_view[IDS], epoch_counter[IDS];
+    bool lost; /* counted as lost, and not back yet */
+};
+
+struct channel {
+    uint32_t generation, known[2];
+    uint64_t cut_until_us[2], cut_from_us[2];
+    uint64_t last_us[2][LANES];
+};
+
+/* ---- the warehouse -------------------------------------------------------------------------- */
+
+struct shelf {
+    struct stored now;
+    struct version highest;
+    uint64_t deleted_us; /* when the delete whose tombstone was removed last was made; 0: none */
+};
+
+/* ---- clients -------------------------------------------------------------------------------- */
+
+struct operation {
+    struct cluster_request request;
+    struct world *world;
+    uint32_t number; /* and the value that it writes */
+    uint32_t id, sender, process, result, answers;
+    uint8_t node;
+    enum cluster_kind kind;
+    bool given, last;
+    int status;
+    uint64_t start_us, end_us, executed_us;
+    struct version version; /* under which a write was executed first */
+};
+
+/* Of a node, when no promise covered it. */
+struct loss {
+    uint64_t at_us;
+    struct version stored[IDS];
+    uint32_t number[IDS];
+    bool lawless; /* etcd was made anew: versions have no order any more */
+};
+
+struct adoption {
+    uint64_t view, counter;
+    uint32_t life;
+    uint8_t id, node;
+};
+
+struct stats {
+    uint64_t seeds, events, operations, answered, unknown, views, losses, overlapping, joins,
+        drains, evictions, grants, takeovers, handoffs, dumps, conflicts, removed, undecided,
+        resets;
+};
+
+struct world {
+    struct sim_options options;
+    struct plan plan;
+    struct random random;
+    uint64_t now_us, steps, events_count;
+    struct event *queue;
+    size_t queue_size, queue_capacity;
+    struct node nodes[NODES];
+    struct channel channels[NODES][NODES]; /* [lower][higher] */
+    struct etcd etcd;
+    struct shelf shelves[IDS];
+    uint64_t tags, store_down_until_us;
+    struct operation operations[OPERATIONS];
+    uint32_t operations_count, per_id[IDS];
+    struct slice ids[IDS];
+    char id_text[IDS][SIM_NAME];
+    bool calm;         /* the faults have stopped */
+    uint64_t armed_us; /* when the loss of a node was last known to be harmless; 0: it is not */
+    bool wants_loss, lawless; /* lawless: too much was lost for a check of the history */
+    enum fault next_loss;
+    struct loss losses[LOSSES];
+    uint32_t losses_count;
+    uint16_t owners[IDS]; /* bit per node */
+    struct adoption adoptions[ADOPTIONS];
+    uint32_t adoptions_count;
+    struct stats stats;
+    bool failed;
+    char failure[512];
+};
+
+/* world.c */
+struct world *world_create(const struct sim_options *options);
+void world_run(struct world *world);
+void world_destroy(struct world *world);
+struct event *world_event(
+    struct world *world, enum event_kind kind, uint64_t after_us, const struct node *node);
+void world_fail(struct world *world, const char *rule, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void world_trace(const struct world *world, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+int world_id(const struct world *world, struct slice id); /* -1: none of ours */
+struct value world_value(uint32_t number);
+uint32_t world_number(const struct value *value); /* 0: none */
+static inline bool sim_keeps(const struct world *world, enum sim_rule rule)
+{
+    return (world->options.sim_broken & (1U << rule)) == 0;
+}
+static inline uint64_t world_random(struct world *world, uint64_t limit)
+{
+    return random_below(&world->random, limit);
+}
+static inline bool world_chance(struct world *world, uint32_t of_1000)
+{
+    return random_chance(&world->random, of_1000);
+}
+
+/* node.c */
+uint64_t node_ms(const struct node *node); /* its clock, now */
+void node_start(struct node *node);
+void node_stop(struct node *node); /* as kill -9; its disk stays */
+void node_forget_disk(struct node *node);
+void node_advance(struct node *node);
+void node_touched(struct node *node); /* something happened at it */
+void node_tick(struct node *node);
+bool node_hears(const struct node *node); /* up and not paused */
+void node_leave(struct node *node);
+struct node *node_named(struct world *world, struct slice name);
+
+/* network.c */
+void network_send(struct node *from, const struct cluster_member *to, uint64_t order,
+    struct slice head, const struct value *tail);
+void network_deliver(struct world *world, struct event *event);
+void network_peer_down(struct world *world, const struct event *event);
+void network_break(struct world *world, uint8_t a, uint8_t b);
+void network_break_all(struct world *world, uint8_t node);
+void network_cut(struct world *world, uint8_t from, uint8_t to, uint64_t for_us);
+void network_heal(struct world *world);
+bool network_is_whole(const struct world *world);
+
+/* etcd.c */
+enum etcd_request { ETCD_JOIN, ETCD_RENEW, ETCD_LEAVE, ETCD_EVICT };
+void etcd_manage(struct node *node); /* what the node's managers do from time to time */
+void etcd_leave(struct node *node);
+void etcd_evict(struct node *node, const struct cluster_member *member);
+void etcd_look(struct node *node); /* at the watch, soon */
+void etcd_request(struct world *world, const struct event *event);
+void etcd_reply(struct world *world, const struct event *event);
+void etcd_watch(struct world *world, const struct event *event);
+void etcd_expire(struct world *world, const struct event *event);
+void etcd_evicted(struct world *world, const struct event *event);
+void etcd_up(struct world *world);
+void etcd_down(struct world *world, uint64_t for_us, bool reset);
+const struct etcd_view *etcd_newest(const struct world *world);
+
+/* warehouse.c */
+void warehouse_load(struct node *node, struct slice id, uint64_t ticket);
+void warehouse_dump(struct node *node, struct slice id, uint64_t ticket, const struct stored *what,
+    uint64_t expected, bool removes);
+void warehouse_apply(struct world *world, struct event *event);
+void warehouse_reply(struct world *world, struct event *event);
+void warehouse_event_drop(struct event *event);
+
+/* clients.c */
+void clients_operate(struct world *world); /* one or more new requests */
+void clients_give(struct world *world, const struct event *event);
+void clients_answer(
+    struct world *world, struct cluster_request *request, int status, const struct value *value);
+void clients_recorded(struct world *world, const struct cluster_copy *copy);
+void clients_executed(struct world *world, struct cluster_request *request, struct version version);
+struct operation *clients_ask(struct world *world, uint32_t id, uint8_t node,
+    enum cluster_kind kind, uint8_t ack, uint32_t sender);
+/* Requests that wait for their answer at a node that lives. */
+uint32_t clients_pending(const struct world *world);
+void clients_print(const struct world *world, FILE *out);
+
+/* faults.c */
+void plan_make(struct world *world);
+void faults_strike(struct world *world);
+void faults_lose(struct world *world, enum fault fault);
+void faults_sample(struct world *world);
+void faults_lost(struct world *world, struct node *node); /* whatever the reason */
+void faults_stop(struct world *world);
+bool faults_are_over(struct world *world, const char **why); /* all is as it should be again */
+
+/* checks.c */
+void check_node(struct world *world, struct node *node); /* something happened at it */
+void check_owners(struct world *world);
+void check_stored(struct world *world, uint32_t id, const struct stored *what, bool removes,
+    const struct node *writer);
+void check_history(struct world *world);
+void check_print(struct world *world, FILE *out); /* who has what */
+
+#endif

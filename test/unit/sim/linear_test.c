@@ -1,0 +1,143 @@
+/* The judge of the simulator: histories that have an order, and histories that have none. */
+#include <check.h>
+
+#include "linear.h"
+
+#define OPEN         UINT64_MAX
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define READ(value, from, to)                                                                      \
+    {                                                                                              \
+        LINEAR_READ, (value), (from), (to), 0, NULL, 0                                             \
+    }
+#define WRITE(value, from, to)                                                                     \
+    {                                                                                              \
+        LINEAR_WRITE, (value), (from), (to), 0, NULL, 0                                            \
+    }
+#define BY(sender, kind, value, from, to)                                                          \
+    {                                                                                              \
+        (kind), (value), (from), (to), (sender), NULL, 0                                           \
+    }
+
+#define GOOD(history) ck_assert_int_eq(linear_check(history, COUNT(history), 10000), LINEAR_YES)
+#define BAD(history)  ck_assert_int_eq(linear_check(history, COUNT(history), 10000), LINEAR_NO)
+
+START_TEST(what_comes_one_after_another)
+{
+    const struct linear_operation good[] = {
+        READ(0, 0, 1), WRITE(1, 2, 3), READ(1, 4, 5), WRITE(0, 6, 7), READ(0, 8, 9)};
+    GOOD(good);
+    const struct linear_operation stale[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), READ(1, 4, 5)};
+    BAD(stale);
+    const struct linear_operation returned[] = {WRITE(1, 0, 1), WRITE(0, 2, 3), READ(1, 4, 5)};
+    BAD(returned);
+    const struct linear_operation invented[] = {WRITE(1, 0, 1), READ(2, 2, 3)};
+    BAD(invented);
+    const struct linear_operation lost[] = {WRITE(1, 0, 1), READ(0, 2, 3)};
+    BAD(lost);
+}
+END_TEST
+
+START_TEST(what_overlaps_has_either_order)
+{
+    const struct linear_operation one[] = {WRITE(1, 0, 10), WRITE(2, 0, 10), READ(1, 11, 12)};
+    GOOD(one);
+    const struct linear_operation other[] = {WRITE(1, 0, 10), WRITE(2, 0, 10), READ(2, 11, 12)};
+    GOOD(other);
+    /* but one order for all */
+    const struct linear_operation both[] = {
+        WRITE(1, 0, 10), WRITE(2, 0, 10), READ(1, 11, 12), READ(2, 13, 14)};
+    BAD(both);
+    const struct linear_operation during[] = {WRITE(1, 0, 10), READ(1, 2, 3), READ(0, 4, 5)};
+    BAD(during);
+    const struct linear_operation before[] = {WRITE(1, 0, 10), READ(0, 2, 3), READ(1, 4, 5)};
+    GOOD(before);
+}
+END_TEST
+
+START_TEST(what_nobody_knows_may_happen_late_or_never)
+{
+    const struct linear_operation never[] = {WRITE(1, 0, 1), WRITE(2, 2, OPEN), READ(1, 4, 5)};
+    GOOD(never);
+    const struct linear_operation late[] = {
+        WRITE(1, 0, 1), WRITE(2, 2, OPEN), READ(1, 4, 5), READ(2, 6, 7)};
+    GOOD(late);
+    const struct linear_operation undone[] = {
+        WRITE(1, 0, 1), WRITE(2, 2, OPEN), READ(2, 4, 5), READ(1, 6, 7)};
+    BAD(undone);
+    const struct linear_operation early[] = {WRITE(1, 0, 1), READ(2, 2, 3), WRITE(2, 4, OPEN)};
+    BAD(early);
+    const struct linear_operation unheard[] = {WRITE(1, 0, 1), READ(7, 2, OPEN), READ(1, 4, 5)};
+    GOOD(unheard);
+}
+END_TEST
+
+START_TEST(a_loss_falls_back_once_to_what_is_allowed)
+{
+    const uint32_t first[] = {1};
+    const struct linear_operation fallen[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), READ(2, 4, 5),
+        {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}, READ(1, 7, 8)};
+    GOOD(fallen);
+    const struct linear_operation too_early[] = {
+        WRITE(1, 0, 1), WRITE(2, 2, 3), READ(1, 4, 5), {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}};
+    BAD(too_early);
+    const struct linear_operation too_far[] = {
+        WRITE(1, 0, 1), WRITE(2, 2, 3), {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}, READ(0, 7, 8)};
+    BAD(too_far);
+    const struct linear_operation twice[] = {WRITE(1, 0, 1), WRITE(2, 2, 3),
+        {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}, READ(1, 7, 8), WRITE(3, 9, 10), READ(1, 11, 12)};
+    BAD(twice);
+}
+END_TEST
+
+START_TEST(one_sender_is_served_in_order)
+{
+    const struct linear_operation swapped[] = {
+        BY(1, LINEAR_WRITE, 1, 0, 10), BY(1, LINEAR_WRITE, 2, 0, 9), READ(1, 11, 12)};
+    BAD(swapped);
+    const struct linear_operation two_senders[] = {
+        BY(1, LINEAR_WRITE, 1, 0, 10), BY(2, LINEAR_WRITE, 2, 0, 9), READ(1, 11, 12)};
+    GOOD(two_senders);
+    const struct linear_operation own[] = {
+        BY(1, LINEAR_WRITE, 1, 0, 10), BY(1, LINEAR_READ, 0, 0, 11)};
+    BAD(own);
+    const struct linear_operation done_again[] = {
+        BY(1, LINEAR_READ, 2, 0, 20), BY(1, LINEAR_READ, 0, 0, 9), WRITE(2, 10, 11)};
+    GOOD(done_again);
+    const struct linear_operation unknown[] = {
+        BY(1, LINEAR_WRITE, 1, 0, OPEN), BY(1, LINEAR_READ, 0, 1, 2), READ(1, 3, 4)};
+    GOOD(unknown);
+}
+END_TEST
+
+/* Writes at once whose outcome is unknown, and reads that saw them: much to try. */
+START_TEST(a_limit_ends_the_search)
+{
+    struct linear_operation many[LINEAR_LIMIT];
+    for (uint32_t i = 0; i < 20; i++) {
+        many[i] = (struct linear_operation)WRITE(i + 1, 0, 1000);
+        many[i + 20] = (struct linear_operation)READ(i + 1, 500, 900);
+    }
+    many[40] = (struct linear_operation)READ(99, 2000, 2001);
+    ck_assert_int_eq(linear_check(many, 41, 1000), LINEAR_UNDECIDED);
+    many[40] = (struct linear_operation)READ(7, 2000, 2001);
+    ck_assert_int_eq(linear_check(many, 41, 100000), LINEAR_YES);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("sim/linear");
+    TCase *tests = tcase_create("linear");
+    tcase_add_test(tests, what_comes_one_after_another);
+    tcase_add_test(tests, what_overlaps_has_either_order);
+    tcase_add_test(tests, what_nobody_knows_may_happen_late_or_never);
+    tcase_add_test(tests, a_loss_falls_back_once_to_what_is_allowed);
+    tcase_add_test(tests, one_sender_is_served_in_order);
+    tcase_add_test(tests, a_limit_ends_the_search);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
