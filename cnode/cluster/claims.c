@@ -351,7 +351,7 @@ void place_granted(struct cluster *c, const struct message *message)
             raise_epoch(c, place, message);
         return;
     }
-    if (cluster_epoch_compare(message->epoch, place->denied) <= 0) {
+    if (expected && cluster_epoch_compare(message->epoch, place->denied) <= 0) {
         place->stage = PLACE_RESTING; /* R5; the next one is another */
         place->nonce = 0;
         place_pump(c, place);

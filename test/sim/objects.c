@@ -495,7 +495,7 @@ static void execute_read(struct objects *o, struct object *object, struct cluste
 static void execute_write(struct objects *o, struct object *object, struct cluster_request *request)
 {
     bool deletes = request->kind == CLUSTER_DELETE;
-    bool was_loading = object->loading;
+    bool was_loading = object->loading, stored = request->ack == ACK_WAREHOUSE;
     object->known = object->dirty = true;
     object->ack = request->ack;
     object->deleted_ms = o->wall_ms;
@@ -507,8 +507,8 @@ static void execute_write(struct objects *o, struct object *object, struct clust
     waiting->version = object->now.version;
     waiting->ack = request->ack;
     written(o, object);
-    flush(o, object);
-    if (request->ack == ACK_WAREHOUSE)
+    flush(o, object); /* the request may be gone */
+    if (stored)
         dump(o, object);
 }
 
