@@ -33,14 +33,14 @@ static void set_memory(struct batch *batch, struct block *memory)
  * ones. */
 static bool make_room(struct batch *batch, size_t more)
 {
-    enum { FIRST = 1 << 10, LARGE = 64 << 10, WHOLE = 160 << 10 };
+    enum { FIRST = 1 << 10, SMALL = 4 << 10, LARGE = 64 << 10, WHOLE = 160 << 10 };
     const struct buffer *bytes = &batch->bytes;
     const size_t needed = bytes->size + more;
     if (needed <= bytes->capacity)
         return true;
     size_t capacity = bytes->capacity < FIRST ? FIRST : bytes->capacity;
     while (capacity < needed)
-        capacity = capacity < LARGE / 4 ? capacity * 4 : capacity < WHOLE ? WHOLE : capacity * 2;
+        capacity = capacity < SMALL ? capacity * 4 : capacity == LARGE ? WHOLE : capacity * 2;
     struct block *memory = block_create(capacity);
     if (memory == NULL)
         return false;
@@ -77,6 +77,12 @@ void batch_destroy(struct batch *batch)
     block_drop(batch->memory);
     heap_release(batch->tails);
     heap_release(batch);
+}
+
+uint64_t batch_memory(const struct batch *batch)
+{
+    const uint64_t referred = batch->size - batch->bytes.size;
+    return batch->bytes.capacity + batch->tail_capacity * sizeof(*batch->tails) + referred;
 }
 
 static struct batch_tail *add_tail(struct batch *batch)

@@ -44,6 +44,9 @@ struct batch *batch_create(void); /* NULL: no memory */
 void batch_clear(struct batch *batch);
 void batch_destroy(struct batch *batch);
 
+/* Bytes of RAM that it takes, with the values it refers to. */
+uint64_t batch_memory(const struct batch *batch);
+
 /* As journal_append_summed. 0 or BRAIN_ENOMEM: then the batch is as before. The payload's size fits
  * 32 bits. */
 int batch_add(

@@ -186,7 +186,7 @@ static void release_garbage(struct journal *journal)
 {
     for (size_t work = 0; work < RELEASE_LIMIT && journal->garbage.first != NULL;) {
         struct batch *batch = batch_list_take(&journal->garbage);
-        journal->held_bytes -= batch->size;
+        journal->held_bytes -= batch_memory(batch);
         work += 1 + batch->tail_count;
         if (journal->spare_count < SPARE_LIMIT) {
             batch_clear(batch);
@@ -238,14 +238,17 @@ int journal_append_summed(
         batch->since_ms = uv_now(journal->wake_owner.loop);
     }
     uint64_t size_before = batch->size;
+    const uint64_t memory_before = batch->records > 0 ? batch_memory(batch) : 0;
     int status = batch_add(batch, seq, head, sum, tail);
+    /* Also of a record that was not added: the memory may be there. */
+    if (batch->records > 0)
+        journal->held_bytes += batch_memory(batch) - memory_before;
     if (status != 0)
         return status;
     ledger_append(&journal->ledger, seq);
     journal->last_seq = seq;
     journal->appended_records++;
     journal->appended_bytes += batch->size - size_before;
-    journal->held_bytes += batch->size - size_before;
     journal->current_bytes += batch->size - size_before;
     return 0;
 }

@@ -10,7 +10,7 @@
 #include "record.h"
 
 /* Kept in memory until synced; more than this is synced at once. */
-static const uint64_t unsynced_limit_bytes = UINT64_C(16) << 20;
+static const uint64_t unsynced_limit_default = UINT64_C(16) << 20;
 enum { NAME_ATTEMPTS = 16 };
 
 void writer_init(struct writer *writer, const struct journal_device *device,
@@ -21,6 +21,8 @@ void writer_init(struct writer *writer, const struct journal_device *device,
         .policy = options->sync,
         .interval_ms = options->sync_interval_ms,
         .retry_ms = options->retry_ms,
+        .unsynced_limit_bytes = options->unsynced_limit_bytes > 0 ? options->unsynced_limit_bytes
+                                                                  : unsynced_limit_default,
         .directory = -1,
         .last_file = &writer->files,
         .next_number = 1,
@@ -235,7 +237,7 @@ static bool sync_is_due(const struct writer *writer, uint64_t now_ms, bool last)
         return false;
     return last || writer->sync_failed || writer->policy == JOURNAL_SYNC_ALWAYS ||
            now_ms >= writer->unsynced_since_ms + writer->interval_ms ||
-           writer->unsynced.size > unsynced_limit_bytes;
+           writer->unsynced.size > writer->unsynced_limit_bytes;
 }
 
 void writer_work(struct writer *writer, uint64_t now_ms, bool last)
@@ -244,7 +246,7 @@ void writer_work(struct writer *writer, uint64_t now_ms, bool last)
     while (writer->pending.first != NULL && !wait) {
         if (append_one(writer, now_ms) != 0)
             break;
-        if (writer->unsynced.size > unsynced_limit_bytes && sync_now(writer, now_ms) != 0)
+        if (writer->unsynced.size > writer->unsynced_limit_bytes && sync_now(writer, now_ms) != 0)
             break;
     }
     /* Also while appending fails: a full disk can still be synced. */

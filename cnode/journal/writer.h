@@ -14,7 +14,7 @@ struct segment_file {
 struct writer {
     const struct journal_device *device;
     enum journal_sync policy;
-    uint64_t interval_ms, retry_ms;
+    uint64_t interval_ms, retry_ms, unsynced_limit_bytes;
     int directory;
     struct segment_file *files, **last_file; /* oldest first; the last one is `current`, if any */
     uint64_t next_number;

@@ -260,6 +260,14 @@ static bool has_segments(const char *directory)
     return found;
 }
 
+/* What waits for a sync counts against memory_limit: it may not be most of it. */
+static uint64_t unsynced_limit(uint64_t memory_limit)
+{
+    enum { SHARE = 16 };
+    const uint64_t most = UINT64_C(16) << 20;
+    return memory_limit == 0 || memory_limit / SHARE > most ? most : 1 + memory_limit / SHARE;
+}
+
 int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
     struct store *store, const char **why)
 {
@@ -286,6 +294,7 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
         .segment_bytes = config->journal_segment_size,
         .payload_limit_bytes = UINT32_MAX - STORED_OVERHEAD,
         .retry_ms = RETRY_MS,
+        .unsynced_limit_bytes = unsynced_limit(config->memory_limit),
     };
     options.sync = sync_of(config->journal_sync, &options.sync_interval_ms);
     const struct journal_events events = {.context = journaling, .on_written = on_written};

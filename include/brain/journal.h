@@ -24,8 +24,9 @@
  *
  * What a failed sync means: the kernel may have dropped the pages and called them clean, so nothing
  * since the last good sync is trusted to be on the disk, and a later good sync of the same file
- * would prove nothing. Therefore batches are kept in memory until they are synced (at most 16 MiB,
- * then a sync is done at once), and after a failure they are written again, to a new segment.
+ * would prove nothing. Therefore batches are kept in memory until they are synced (a limit
+ * says how many, then a sync is done at once), and after a failure they are written again, to a new
+ * segment.
  */
 #ifndef BRAIN_JOURNAL_H
 #define BRAIN_JOURNAL_H
@@ -69,7 +70,8 @@ struct journal_options {
     uint64_t payload_limit_bytes;
     enum journal_sync sync;
     uint32_t sync_interval_ms;
-    uint32_t retry_ms; /* after a failed append, before it is tried again */
+    uint32_t retry_ms;             /* after a failed append, before it is tried again */
+    uint64_t unsynced_limit_bytes; /* kept in memory until synced; then a sync is done; 0: 16 MiB */
 };
 
 struct journal_events {
