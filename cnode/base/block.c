@@ -12,10 +12,13 @@
  * 300 kB into fresh pages took 250 us, into pages that are there 70. So blocks of at least
  * RECYCLE_FROM that are dropped are kept for the next ones, up to a limit, by size classes of 1/32
  * of a power of two: a block of a class has room for every size of it, at most 3 % more than asked
- * for. The list of a class goes through the bytes of its blocks. What nobody took for a while goes
- * back to the heap (block_recycle_trim). */
+ * for. That is also what keeps memory_limit: what the owner drops is at once what the warehouse's
+ * thread reads the next value into, where an allocator leaves holes with the one and takes new
+ * pages for the other (values of 20 kB: 91 MB at a limit of 64). The list of a class goes through
+ * the bytes of its blocks. What nobody took for a while goes back to the heap (block_recycle_trim).
+ */
 enum {
-    RECYCLE_FROM_BITS = 16, /* 64 KiB */
+    RECYCLE_FROM_BITS = 12, /* 4 KiB: what does not lie in a page of objects */
     RECYCLE_UP_TO_BITS = 26,
     STEP_BITS = 5,
     CLASSES = (RECYCLE_UP_TO_BITS - RECYCLE_FROM_BITS) << STEP_BITS,

@@ -197,7 +197,7 @@ struct block *block_resize(struct block *block, size_t size); /* sole owner only
 struct block *block_hold(struct block *block);                /* one more reference; NULL allowed */
 void block_drop(struct block *block);                         /* the last one frees; NULL allowed */
 
-/* Large blocks (64 KiB to 64 MiB) that are dropped are kept for the next ones, up to `limit_bytes`
+/* Large blocks (4 KiB to 64 MiB) that are dropped are kept for the next ones, up to `limit_bytes`
  * of them together: fresh pages cost more than the bytes that are received into them. 0, as at the
  * start: none is, and those that are go back to the heap. While it is on, a large block takes up to
  * 3 % more memory than its size. */

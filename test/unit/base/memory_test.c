@@ -363,7 +363,7 @@ static void end_recycling(void)
 START_TEST(large_blocks_are_recycled)
 {
     block_recycle(1 << 20);
-    struct block *small = block_create(60000), *large = block_create(300000);
+    struct block *small = block_create(4000), *large = block_create(300000);
     memset(large->bytes, 'x', 300000);
     block_drop(small);
     ck_assert_uint_eq(block_recycled_bytes(), 0);
