@@ -6,10 +6,11 @@
 #include <string.h>
 
 /* A request that is not answered yet. */
+enum waiting_for { FOR_LOAD, FOR_VERSION, FOR_STORED, FOR_NOTHING };
 struct waiting {
     struct waiting *next;
     struct cluster_request *request;
-    enum { FOR_LOAD, FOR_VERSION, FOR_STORED, FOR_NOTHING } what;
+    enum waiting_for what;
     struct version version;
     uint8_t ack;
     bool found;
@@ -102,7 +103,8 @@ static bool is_at_least(struct version a, struct version b)
 /* ---- requests that wait ------------------------------------------------------------------------
  */
 
-static struct waiting *wait_for(struct object *object, struct cluster_request *request, int what)
+static struct waiting *wait_for(
+    struct object *object, struct cluster_request *request, enum waiting_for what)
 {
     struct waiting *waiting = calloc(1, sizeof(*waiting)), **end = &object->waiting;
     if (!waiting)
