@@ -49,7 +49,7 @@ void check_owners(struct world *w)
         if ((owners & (owners - 1)) == 0)
             continue;
         int first = -1;
-        for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
             struct node *node = &w->nodes[i];
             if ((owners & 1U << i) == 0 || !cluster_serves(node->core, node_ms(node)))
                 continue;
@@ -199,7 +199,7 @@ void check_history(struct world *w)
     w->stats.undecided += w->lawless;
     for (uint32_t id = 0; id < w->plan.ids && !w->failed && !w->lawless; id++)
         check_id(w, id);
-    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         if (!w->nodes[i].up)
             continue;
         const struct cluster_metrics *m = cluster_metrics(w->nodes[i].core, node_ms(&w->nodes[i]));
@@ -221,7 +221,7 @@ void check_print(struct world *w, FILE *out)
             world_number(&stored->value), (unsigned long long)stored->version.view,
             (unsigned long long)stored->version.counter, (unsigned long long)stored->version.seq,
             stored->deleted ? " deleted" : "");
-        for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
             struct node *node = &w->nodes[i];
             struct cluster_epoch epoch;
             struct cluster_copy copy;

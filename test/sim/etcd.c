@@ -50,7 +50,7 @@ static void new_view(struct world *w)
     struct etcd_view *view = &etcd->views[etcd->views_count++];
     *view = (struct etcd_view){.number = etcd->revision};
     char text[NODES * 3 + 1] = "";
-    for (uint8_t i = 0; i < NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         if (etcd->members[i].incarnation == 0)
             continue;
         view->incarnations[view->count] = etcd->members[i].incarnation;
@@ -59,7 +59,7 @@ static void new_view(struct world *w)
     }
     w->stats.views++;
     world_trace(w, "etcd: view %llu:%s", (unsigned long long)view->number, text);
-    for (uint8_t i = 0; i < NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         if (w->nodes[i].up && w->nodes[i].member)
             look_after(w, &w->nodes[i], 1 + world_random(w, w->plan.watch_us));
     }
@@ -115,14 +115,14 @@ void etcd_up(struct world *w)
         etcd->revision = world_random(w, 3);
         etcd->views_count = 0;
         w->stats.resets++;
-        for (uint8_t i = 0; i < NODES; i++) {
+        for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
             if (etcd->members[i].incarnation != 0)
                 faults_lost(w, &w->nodes[i]);
         }
         memset(etcd->members, 0, sizeof(etcd->members));
         return;
     }
-    for (uint8_t i = 0; i < NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         if (etcd->members[i].incarnation != 0)
             extend(w, i);
     }

@@ -147,7 +147,7 @@ static uint32_t holders_of_highest(struct world *w, uint32_t id)
 {
     struct version highest = w->shelves[id].now.version;
     uint32_t count = 0;
-    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         struct cluster_copy copy;
         if (!w->nodes[i].up || !cluster_copy_held(w->nodes[i].core, w->ids[id], &copy))
             continue;
@@ -174,7 +174,7 @@ static bool is_covered(struct world *w)
             w->etcd.members[node->index].evicted)
             return false;
     }
-    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         struct node *node = &w->nodes[i];
         if (!node->up)
             continue;
@@ -188,7 +188,7 @@ static bool is_covered(struct world *w)
     }
     for (uint32_t id = 0; id < w->plan.ids; id++) {
         bool owned = false;
-        for (uint8_t i = 0; i < w->plan.nodes; i++) {
+        for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
             struct node *node = &w->nodes[i];
             owned |= node->up && objects_own(node->objects, w->ids[id]);
             if (node->up && cluster_owns(node->core, w->ids[id], NULL) &&
@@ -206,7 +206,7 @@ void faults_sample(struct world *w)
     if (!is_covered(w))
         return;
     w->armed_us = w->now_us;
-    for (uint8_t i = 0; i < w->plan.nodes; i++)
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++)
         w->nodes[i].lost &= !w->nodes[i].up;
     if (!w->wants_loss)
         return;
@@ -380,7 +380,7 @@ void faults_stop(struct world *w)
     w->wants_loss = false;
     w->store_down_until_us = 0;
     network_heal(w);
-    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         struct node *node = &w->nodes[i];
         node->etcd_cut_until_us = node->watch_stuck_until_us = 0;
         if (!node->up)
@@ -398,7 +398,7 @@ bool faults_are_over(struct world *w, const char **why)
         *why = "etcd is down";
         return false;
     }
-    for (uint8_t i = 0; i < w->plan.nodes; i++) {
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         struct node *node = &w->nodes[i];
         if (!node->up) {
             *why = reasons[0];

@@ -145,7 +145,7 @@ void network_break(struct world *w, uint8_t a, uint8_t b)
 
 void network_break_all(struct world *w, uint8_t node)
 {
-    for (uint8_t i = 0; i < NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         if (i != node)
             network_break(w, node, i);
     }
@@ -171,8 +171,8 @@ void network_cut(struct world *w, uint8_t from, uint8_t to, uint64_t for_us)
 
 void network_heal(struct world *w)
 {
-    for (uint8_t a = 0; a < NODES; a++) {
-        for (uint8_t b = (uint8_t)(a + 1); b < NODES; b++) {
+    for (uint8_t a = 0; a < (uint8_t)NODES; a++) {
+        for (uint8_t b = (uint8_t)(a + 1); b < (uint8_t)NODES; b++) {
             struct channel *channel = &w->channels[a][b];
             bool was_cut =
                 channel->cut_until_us[0] > w->now_us || channel->cut_until_us[1] > w->now_us;
@@ -185,8 +185,8 @@ void network_heal(struct world *w)
 
 bool network_is_whole(const struct world *w)
 {
-    for (uint8_t a = 0; a < NODES; a++) {
-        for (uint8_t b = (uint8_t)(a + 1); b < NODES; b++) {
+    for (uint8_t a = 0; a < (uint8_t)NODES; a++) {
+        for (uint8_t b = (uint8_t)(a + 1); b < (uint8_t)NODES; b++) {
             const struct channel *channel = &w->channels[a][b];
             if (channel->cut_until_us[0] > w->now_us || channel->cut_until_us[1] > w->now_us)
                 return false;

@@ -251,7 +251,7 @@ struct world *world_create(const struct sim_options *options)
         snprintf(w->id_text[i], SIM_NAME, "id:%u", i);
         w->ids[i] = slice_of_string(w->id_text[i]);
     }
-    for (uint8_t i = 0; i < NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         struct node *node = &w->nodes[i];
         node->world = w;
         node->index = i;
@@ -264,7 +264,7 @@ struct world *world_create(const struct sim_options *options)
 
 static void start(struct world *w)
 {
-    for (uint8_t i = 0; i < w->plan.first_nodes; i++) {
+    for (uint8_t i = 0; i < (uint8_t)w->plan.first_nodes; i++) {
         struct event *event = world_event(w, EVENT_START, world_random(w, 300000), NULL);
         event->node = i;
     }
@@ -331,7 +331,7 @@ void world_run(struct world *w)
 
 void world_destroy(struct world *w)
 {
-    for (uint8_t i = 0; i < NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         node_stop(&w->nodes[i]);
         node_forget_disk(&w->nodes[i]);
     }
