@@ -367,6 +367,12 @@ START_TEST(large_blocks_are_recycled)
     memset(large->bytes, 'x', 300000);
     block_drop(small);
     ck_assert_uint_eq(block_recycled_bytes(), 0);
+    /* What is too large for a page of objects, from 4 KiB on. */
+    struct block *medium = block_create(5000);
+    block_drop(medium);
+    ck_assert_uint_ge(block_recycled_bytes(), 5000);
+    ck_assert_ptr_eq(block_create(5000), medium);
+    ck_assert_uint_eq(block_recycled_bytes(), 0);
     block_drop(large);
     const uint64_t kept = block_recycled_bytes();
     ck_assert_uint_ge(kept, 300000);
@@ -381,6 +387,7 @@ START_TEST(large_blocks_are_recycled)
     memset(again->bytes, 'y', 299000); /* under ASan: nothing of it is forbidden any more */
     block_drop(again);
     block_drop(other);
+    block_drop(medium);
     end_recycling();
 }
 END_TEST

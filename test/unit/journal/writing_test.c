@@ -272,13 +272,34 @@ START_TEST(policies)
     run_until_written(3);
     ck_assert_uint_eq(fault.syncs, before + 1);
     ck_assert_uint_eq(journal_held_bytes(journal), 0);
-    close_journal();
-    options.sync_interval_ms = 5;
-    open_journal();
-    ck_assert_uint_eq(found_count, 3);
-    append(4, 100);
+    /* Counted is the memory, of which a batch has more than its bytes. */
+    append(4, 1100);
+    ck_assert_uint_ge(journal_held_bytes(journal), 4 << 10);
     journal_submit(journal);
     run_until_written(4);
+    close_journal();
+    /* Less is held where less is allowed. */
+    options.unsynced_limit_bytes = 1000;
+    open_journal();
+    before = fault.syncs;
+    append(5, 500);
+    journal_submit(journal);
+    run_until_written(5);
+    ck_assert_uint_eq(fault.syncs, before);
+    append(6, 600);
+    journal_submit(journal);
+    run_until_written(6);
+    while (journal_held_bytes(journal) > 0)
+        run_once();
+    ck_assert_uint_eq(fault.syncs, before + 1);
+    close_journal();
+    options.unsynced_limit_bytes = 0;
+    options.sync_interval_ms = 5;
+    open_journal();
+    ck_assert_uint_eq(found_count, 6);
+    append(7, 100);
+    journal_submit(journal);
+    run_until_written(7);
     while (metric("syncs") == 0)
         run_once();
     ck_assert_uint_eq(metric("unsynced_ms"), 0);
