@@ -34,14 +34,20 @@ void answer_release(struct answer *answer)
     answer_init(answer);
 }
 
+/* Where all keys and values are empty no text was allocated, and an offset needs an array. */
+static struct slice text_part(const struct answer *answer, size_t at, size_t size)
+{
+    return size == 0 ? slice_of(NULL, 0) : slice_of(answer->text.data + at, size);
+}
+
 struct slice answer_key(const struct answer *answer, const struct answer_kv *kv)
 {
-    return slice_of(answer->text.data + kv->key, kv->key_size);
+    return text_part(answer, kv->key, kv->key_size);
 }
 
 struct slice answer_value(const struct answer *answer, const struct answer_kv *kv)
 {
-    return slice_of(answer->text.data + kv->value, kv->value_size);
+    return text_part(answer, kv->value, kv->value_size);
 }
 
 /* ---- fields: absent is zero, another type is an error ------------------------------------------

@@ -82,6 +82,16 @@ START_TEST(ranges_and_transactions)
 }
 END_TEST
 
+/* Found by fuzzing: without a text to be in, an empty key is still a key. */
+START_TEST(nothing_but_empty_keys)
+{
+    good("{" HEADER ",\"kvs\":[{\"key\":\"\",\"version\":\"1\"}]}");
+    ck_assert_uint_eq(answer.count, 1);
+    ck_assert_uint_eq(answer_key(&answer, &answer.kvs[0]).size, 0);
+    ck_assert_uint_eq(answer_value(&answer, &answer.kvs[0]).size, 0);
+}
+END_TEST
+
 START_TEST(watches)
 {
     good("{\"result\":{" HEADER ",\"created\":true}}");
@@ -227,6 +237,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, leases);
     tcase_add_test(tcase, ranges_and_transactions);
+    tcase_add_test(tcase, nothing_but_empty_keys);
     tcase_add_test(tcase, watches);
     tcase_add_test(tcase, errors);
     tcase_add_test(tcase, what_is_no_answer);
