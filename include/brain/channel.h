@@ -138,6 +138,8 @@ const char *channel_error(struct channel *channel);
  * and channel_feed return it too. */
 struct buffer *channel_send_begin(struct channel *channel, struct slice to, struct slice alias);
 int channel_send_commit(struct channel *channel, const struct value *tail);
+/* The same to a registered name. `order`: as `receiver` of outbox_commit, mixed with the name. */
+struct buffer *channel_send_named_begin(struct channel *channel, struct slice name, uint64_t order);
 void channel_send_abort(struct channel *channel);
 
 /* The same in one go, for answers that are nearly all pieces to be copied: the payload is `parts`

@@ -39,6 +39,9 @@ struct node_options {
     uint32_t max_connections, max_pending_handshakes;
     char *const *connect_nodes; /* dialled at start and again whenever the link is lost */
     size_t connect_nodes_count;
+    /* Further registered names of our one process: of links between members, of the original. */
+    const char *const *other_names;
+    size_t other_names_count;
 };
 
 struct node; /* opaque: cnode/dist/node.c */
@@ -55,6 +58,13 @@ struct node_events {
     /* As channel_events.on_settle; may be NULL. */
     void (*on_settle)(void *context, connection_id from, struct channel *channel);
     void (*start_epmd)(void *context);
+    /* For links to other members of a cluster; NULL: none. A connection finished its handshake, or
+     * ended after that (`peer`: its name; the channel is gone). */
+    void (*on_up)(void *context, connection_id id, struct channel *channel);
+    void (*on_down)(void *context, connection_id id, struct slice peer);
+    /* A message to a name of node_options.other_names; `which`: its place there. */
+    void (*on_named)(void *context, connection_id from, struct channel *channel, size_t which,
+        const struct channel_message *message);
 };
 
 /* Strings of the options must outlive the node. No event is called before this returned, and
@@ -65,6 +75,11 @@ int node_open(struct node **node, uv_loop_t *loop, const struct node_options *op
 
 /* The live channel of a connection, or NULL when it is gone. */
 struct channel *node_channel(struct node *node, connection_id id);
+/* A link to the node `name`: the open one, handshake done, or 0. When there is none it is dialled
+ * in the background, once: on_up says that it is there, whoever made it. `address` "" or NULL: the
+ * host of the name; `port` 0: asks epmd there. Failures are counted, logged once a minute, and
+ * tried again by the next call after a second. */
+connection_id node_link(struct node *node, struct slice name, const char *address, uint16_t port);
 /* Where an answer to `pid` goes: `asked_on` when that link's peer is the pid's node, else an open
  * link to it, else NULL, which is counted (answers_undeliverable). */
 struct channel *node_route(struct node *node, connection_id asked_on, struct slice pid);

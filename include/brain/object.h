@@ -85,11 +85,13 @@ struct store_options {
                                   is tried, every retry_max_ms at the latest; 0: never */
 };
 
-/* When a write is acknowledged. In this order: each includes those before it. */
+/* When a write is acknowledged. */
 enum store_ack {
     STORE_ACK_MEMORY,    /* it is in RAM */
     STORE_ACK_JOURNAL,   /* store_written said that its record is there */
     STORE_ACK_WAREHOUSE, /* store_dumped confirmed it; the dump is started as soon as it may be */
+    STORE_ACK_BACKUP,    /* other members hold it: for the store the same as STORE_ACK_MEMORY, who
+                            owns the store waits for them (holdings.h) */
 };
 
 /* A request that waits, embedded by the caller in a struct of its own. Zero it before use; it
@@ -139,6 +141,32 @@ struct store_events {
      * value (borrowed for the call), STORE_ABSENT, STORE_DONE, or an error. */
     void (*answer)(
         void *context, struct store_waiter *waiter, int status, const struct value *value);
+
+    /* The store of a member of a cluster (cluster.h): all of the following, or none. They get
+     * `member`, and may not call back into the store. What is resident there is owned; what leaves
+     * RAM is released.
+     *
+     * The epoch under which `id` is owned: view and counter, seq is not looked at. A write whose
+     * object is dirty already keeps the epoch it has, and does not ask. false: not owned, the write
+     * is refused with BRAIN_EUNAVAILABLE. */
+    void *member;
+    bool (*grant)(void *member, struct slice id, struct version *epoch);
+    /* R11: may a dump begin now? */
+    bool (*may_dump)(void *member);
+    /* Memory for the next `written` of this id, or BRAIN_ENOMEM: the write is refused. */
+    int (*reserve)(void *member, struct slice id);
+    /* The object has a new version that the warehouse does not have; `value` NULL: a tombstone.
+     * Its record, where there is a journal, was accepted. */
+    void (*written)(
+        void *member, struct slice id, struct version version, const struct value *value);
+    /* The warehouse is known to hold this version: it was loaded, or its dump was confirmed. */
+    void (*stored)(void *member, struct slice id, struct version version);
+    /* R4: the warehouse holds this version, which is not below the grant's epoch and not what this
+     * store dumped. Dumps of the object wait for store_restamp; told again with each retry. */
+    void (*outdated)(void *member, struct slice id, struct version version);
+    /* The object has left RAM, clean or absent, and nothing of it is under way. Not for what
+     * store_part and store_abandon give up. */
+    void (*released)(void *member, struct slice id);
 };
 
 enum store_status { STORE_DONE = 0, STORE_FOUND = 1, STORE_ABSENT = 2, STORE_WAIT = 3 };
@@ -158,9 +186,10 @@ uint64_t store_hash(const struct store *store, struct slice id);
 void store_prefetch_slot(const struct store *store, uint64_t hash);
 void store_prefetch_item(const struct store *store, uint64_t hash);
 
-/* Reads. STORE_FOUND: `*value` is borrowed until the next call into the store (hold it to keep it).
- * STORE_ABSENT: known not to exist. STORE_WAIT: not in RAM; `waiter` was queued, answered later. Or
- * BRAIN_ENOMEM. */
+/* Reads. `waiter` NULL: only what can be answered at once; else STORE_WAIT, nothing is queued and
+ * nothing is loaded. STORE_FOUND: `*value` is borrowed until the next call into the store (hold it
+ * to keep it). STORE_ABSENT: known not to exist. STORE_WAIT: not in RAM; `waiter` was queued,
+ * answered later. Or BRAIN_ENOMEM. */
 int store_get(struct store *store, struct slice id, uint64_t now_ms, struct value *value,
     struct store_waiter *waiter);
 /* The same for who has the hash already. */
@@ -254,6 +283,52 @@ void store_set_outside_bytes(struct store *store, uint64_t bytes);
  * next turn of the loop). What other calls bring in the meantime is never due sooner than that. The
  * table grows and shrinks bucket by bucket with each write, not here. */
 uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget);
+
+/* ---- the store of a member ---- */
+
+bool store_is_resident(const struct store *store, struct slice id, uint64_t hash);
+
+/* R7: `id`, which is not resident, was granted, and other members hold this version of it (`value`
+ * NULL: a tombstone; else a reference is taken). The warehouse is read and the greater of the two
+ * is the object. A copy that wins is a new write under the grant: dirty, recorded, told by
+ * `written`. A load that fails is tried again with backoff, as long as it takes (reads that wait
+ * hear of it). A write in the meantime replaces the copy. 0 or BRAIN_ENOMEM. */
+int store_adopt(struct store *store, struct slice id, struct version version,
+    const struct value *value, uint64_t now_ms);
+
+/* R4: `grant` has a higher epoch for this id now: what is dirty is written again under it
+ * (recorded, told by `written`), and dumped at once if a dump waited for that. 0; BRAIN_ENOMEM,
+ * BRAIN_EJOURNAL: not now; the next retry of the dump tells `outdated` again. */
+int store_restamp(struct store *store, struct slice id, uint64_t now_ms);
+
+/* The version and value of a dirty object; borrowed until the next call into the store. `*deleted`:
+ * a tombstone, no value. false: it is clean or not resident, or only a copy to be compared. */
+bool store_peek_dirty(struct store *store, struct slice id, struct version *version,
+    struct value *value, bool *deleted);
+/* The version that the warehouse is known to hold (all 0: it has none). false: not known. */
+bool store_peek_stored(struct store *store, struct slice id, struct version *version);
+
+/* R13: gives up an object unless something of it is under way: a load, a dump, somebody who waits,
+ * a copy to be compared. STORE_GONE_DIRTY: version, value (a reference, the caller's to drop) and
+ * `*deleted` are what it was, and its record stays live in the journal: record_dead is the caller's
+ * to say. */
+enum store_parted { STORE_BUSY, STORE_GONE_CLEAN, STORE_GONE_DIRTY };
+enum store_parted store_part(struct store *store, struct slice id, struct version *version,
+    struct value *value, bool *deleted);
+
+/* R1: gives up everything, whatever is under way; about `budget` objects a call. Reads and persists
+ * that wait are answered BRAIN_EUNAVAILABLE, writes BRAIN_EUNKNOWN. What is dirty, and copies to be
+ * compared, are handed to `keep` (borrowed; records as of store_part: `recorded` says whether there
+ * is one), before those who wait are answered. Results of loads and dumps that were under way are
+ * ignored when they come. true: nothing is left. */
+bool store_abandon(struct store *store, uint32_t budget, uint64_t now_ms,
+    void (*keep)(void *member, struct slice id, struct version version, const struct value *value,
+        bool recorded));
+
+/* A resident object after the one at `*cursor` (0 to start): its id in `id` (ID_LIMIT bytes).
+ * false: no more, and the cursor is 0 again. Every object that stays resident is seen, some twice.
+ * Looks at a few hundred places at most: then true with `*id_size` 0, go on. */
+bool store_next(struct store *store, uint64_t *cursor, uint8_t *id, size_t *id_size);
 
 /* From now on everything dirty is dumped as fast as dumps_parallel allows. Progress is in the
  * metrics: done when dirty, persisting and loading are 0. */
