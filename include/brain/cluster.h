@@ -202,7 +202,8 @@ struct cluster_objects {
      * arrive there. */
     bool (*abandon)(void *context, uint32_t budget);
     /* For draining: an owned object after the one at `*cursor` (0 to start); its id in `id`
-     * (ID_LIMIT bytes). false: no more, and the cursor is 0 again. All are seen that stay. */
+     * (ID_LIMIT bytes), of size 0: none on this part of the way, go on. false: no more, and the
+     * cursor is 0 again. All are seen that stay. */
     bool (*next)(void *context, uint64_t *cursor, uint8_t *id, size_t *id_size);
 };
 
@@ -376,7 +377,9 @@ void cluster_request(struct cluster *cluster, struct cluster_request *request, u
 bool cluster_counts_uses(const struct cluster *cluster);
 void cluster_used(struct cluster *cluster, struct slice id);
 
-/* ---- what objects tell ---- */
+/* ---- what objects tell ----
+ *
+ * Written, stored and released lead to no call of `objects` nor to an answer. */
 
 /* The result of objects.execute or read_stored, as of events.answer; `value` is borrowed. R11: when
  * the lease has run out, the answer is held until it is known whether it was lost. */

@@ -57,9 +57,15 @@ struct cluster_objects holdings_objects(struct holdings *holdings);
 void holdings_attach(struct holdings *holdings, struct store *store, struct cluster *cluster);
 void holdings_metrics_register(struct metrics_registry *registry, struct holdings *holdings);
 
+/* The time, before a call into the cluster: what it makes the store do happens then. One clock for
+ * store, cluster and holdings. */
+void holdings_time(struct holdings *holdings, uint64_t now_ms);
+
 /* ---- what clients ask, where no other member is needed ----
  *
- * Only for a node that serves (cluster_serves), with the store's hash of the id. */
+ * Only for a node that serves (cluster_serves), with the store's hash of the id. After
+ * cluster_lease not before cluster_advance, called as long as it returns 0, has carried out what
+ * waited for the lease: or these would overtake it. */
 
 /* STORE_FOUND (borrowed, as store_get), STORE_ABSENT, or STORE_WAIT: it is not here, or not to be
  * shown yet: make it a cluster_request. */
@@ -73,9 +79,9 @@ int holdings_set(struct holdings *holdings, struct slice id, uint64_t hash, stru
 
 /* ---- what the owner must pass on ---- */
 
-/* At start, before the first join, for each record of the journal in order (as store_restore): it
- * becomes a copy (cluster_restore with `age_ms`), and its record stays live until the copy goes.
- * 0 or BRAIN_ENOMEM. */
+/* At start, before the first join, for each record of the journal in order (as store_restore),
+ * which is live already (journal_live): it becomes a copy (cluster_restore with `age_ms`), and its
+ * record stays live until the copy goes. 0 or BRAIN_ENOMEM: it stays live, and is no copy. */
 int holdings_restore(struct holdings *holdings, struct slice id, struct version version,
     const struct value *value, uint64_t age_ms, uint64_t now_ms);
 /* cluster_events.copy_changed. */

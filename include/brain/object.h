@@ -144,7 +144,7 @@ struct store_events {
 
     /* The store of a member of a cluster (cluster.h): all of the following, or none. They get
      * `member`, and may not call back into the store. What is resident there is owned; what leaves
-     * RAM is released.
+     * RAM is released. `now_ms`: the time that the store was told last.
      *
      * The epoch under which `id` is owned: view and counter, seq is not looked at. A write whose
      * object is dirty already keeps the epoch it has, and does not ask. false: not owned, the write
@@ -152,21 +152,22 @@ struct store_events {
     void *member;
     bool (*grant)(void *member, struct slice id, struct version *epoch);
     /* R11: may a dump begin now? */
-    bool (*may_dump)(void *member);
-    /* Memory for the next `written` of this id, or BRAIN_ENOMEM: the write is refused. */
+    bool (*may_dump)(void *member, uint64_t now_ms);
+    /* Memory for the next `written`, which is of this id: asked right before each. Or BRAIN_ENOMEM:
+     * the write is refused. */
     int (*reserve)(void *member, struct slice id);
     /* The object has a new version that the warehouse does not have; `value` NULL: a tombstone.
      * Its record, where there is a journal, was accepted. */
-    void (*written)(
-        void *member, struct slice id, struct version version, const struct value *value);
+    void (*written)(void *member, struct slice id, struct version version,
+        const struct value *value, uint64_t now_ms);
     /* The warehouse is known to hold this version: it was loaded, or its dump was confirmed. */
-    void (*stored)(void *member, struct slice id, struct version version);
+    void (*stored)(void *member, struct slice id, struct version version, uint64_t now_ms);
     /* R4: the warehouse holds this version, which is not below the grant's epoch and not what this
      * store dumped. Dumps of the object wait for store_restamp; told again with each retry. */
-    void (*outdated)(void *member, struct slice id, struct version version);
+    void (*outdated)(void *member, struct slice id, struct version version, uint64_t now_ms);
     /* The object has left RAM, clean or absent, and nothing of it is under way. Not for what
      * store_part and store_abandon give up. */
-    void (*released)(void *member, struct slice id);
+    void (*released)(void *member, struct slice id, uint64_t now_ms);
 };
 
 enum store_status { STORE_DONE = 0, STORE_FOUND = 1, STORE_ABSENT = 2, STORE_WAIT = 3 };
