@@ -6,6 +6,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from cluster import Cluster  # noqa: E402
 from harness import Beam, Epmd, Server  # noqa: E402
 
 
@@ -43,6 +44,28 @@ def new_server(epmd, tmp_path):
         print(f"--- {made.log_path.name}\n{made.log[-3000:] if made.log_path.exists() else ''}")
     if problems:
         raise problems[0]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Fixtures can ask whether their test failed."""
+    outcome = yield
+    item.failed = getattr(item, "failed", False) or (call.when == "call" and outcome.get_result().failed)
+
+
+@pytest.fixture
+def new_cluster(tmp_path, request):
+    """new_cluster(count, ...) starts etcd, a warehouse and members; all are stopped, and checked, at the end."""
+    clusters = []
+
+    def make(count, **arguments):
+        clusters.append(Cluster(tmp_path / f"cluster{len(clusters)}", count, **arguments))
+        return clusters[-1]
+
+    yield make
+    for cluster in clusters:
+        # After a failure how they would end says nothing new.
+        cluster.finish(failed=getattr(request.node, "failed", False))
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ def epmd_port_of(epmd_port, alive, host="127.0.0.1"):
 class DistClient:
     counter = itertools.count(1)
 
-    def __init__(self, port, cookie, name=None, flags=OTP_FLAGS, host="127.0.0.1", connect=True):
+    def __init__(self, port, cookie, name=None, flags=OTP_FLAGS, host="127.0.0.1", connect=True, opener=None):
+        """opener((host, port), timeout=...): makes the connection, where that is not this process's network."""
         self.cookie, self.flags = cookie, flags
         self.name = name or f"raw{next(self.counter)}@localhost"
         self.creation = 4
@@ -49,7 +50,7 @@ class DistClient:
         self.sequences = {}
         self.server_flags = None
         self.tags = itertools.count(1)
-        self.socket = socket.create_connection((host, port), timeout=10)
+        self.socket = (opener or socket.create_connection)((host, port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if connect:
             self.handshake()

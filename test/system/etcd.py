@@ -19,14 +19,16 @@ def decode(text):
 
 
 class Etcd:
-    def __init__(self, directory, tls=None, arguments=()):
-        """tls: an object with ca, certificate and key (paths); clients must then show one of the authority's."""
-        self.directory, self.tls = directory, tls
+    def __init__(self, directory, tls=None, arguments=(), host=None):
+        """tls: an object with ca, certificate and key (paths); clients must then show one of the authority's.
+        host: a netlab.Host on which it runs."""
+        self.directory, self.tls, self.host = directory, tls, host
         self.port, self.peer_port = free_port(), free_port()
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.address = host.address if host else "127.0.0.1"
+        self.url = f"{'https' if tls else 'http'}://{self.address}:{self.port}"
         peer = f"http://127.0.0.1:{self.peer_port}"
-        self.command = ["etcd", "--data-dir", str(directory / "etcd"), "--listen-client-urls", self.url,
-                        "--advertise-client-urls", self.url, "--listen-peer-urls", peer,
+        self.command = [*(host.prefix if host else []), "etcd", "--data-dir", str(directory / "etcd"),
+                        "--listen-client-urls", self.url, "--advertise-client-urls", self.url, "--listen-peer-urls", peer,
                         "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
                         "--log-level", "warn", *arguments]
         if tls:
@@ -43,7 +45,8 @@ class Etcd:
     def start(self, wait=True):
         with open(self.directory / "etcd.log", "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.directory, preexec_fn=die_with_parent)
+                                            cwd=self.directory, preexec_fn=die_with_parent,
+                                            start_new_session=True)  # Ctrl-C is for who started it
         if wait:
             wait_until(self.is_healthy, timeout=30, what="etcd")
         return self
@@ -70,8 +73,10 @@ class Etcd:
             context.load_cert_chain(str(self.tls.certificate), str(self.tls.key))
             link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context)
         else:
-            link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            link = http.client.HTTPConnection(self.address, self.port, timeout=10)
         try:
+            if self.host:
+                link.sock = self.host.connect((self.address, self.port))
             link.request(method, path, None if body is None else json.dumps(body),
                          {"Authorization": token} if token else {})
             answer = json.loads(link.getresponse().read())

@@ -22,7 +22,7 @@ ModulePath /usr/lib/proftpd
 {modules}
 ServerName "brain test"
 ServerType standalone
-DefaultAddress 127.0.0.1
+DefaultAddress {address}
 SocketBindTight on
 Port {port}
 PassivePorts {passive_from} {passive_to}
@@ -79,9 +79,11 @@ def make_certificate(directory):
 
 
 class FtpServer:
-    """Files under `self.files`; the user starts there. tls: "off", "possible" or "required"."""
+    """Files under `self.files`; the user starts there. tls: "off", "possible" or "required". host: a netlab.Host on
+    which it runs."""
 
-    def __init__(self, directory, tls="off"):
+    def __init__(self, directory, tls="off", host=None):
+        self.host, self.address = host, host.address if host else "127.0.0.1"
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.files = self.directory / "files"
@@ -116,19 +118,21 @@ class FtpServer:
             modules = "LoadModule mod_tls.c"
             tls = TLS.format(directory=self.directory, required="on" if self.tls == "required" else "off")
         configuration = self._write("proftpd.conf", CONFIGURATION.format(
-            modules=modules, tls=tls, port=self.port, passive_from=max(1024, min(passive, 65535 - 500)),
+            modules=modules, tls=tls, address=self.address, port=self.port,
+            passive_from=max(1024, min(passive, 65535 - 500)),
             passive_to=max(1024, min(passive, 65535 - 500)) + 500, directory=self.directory, files=self.files,
             system_user=pwd.getpwuid(os.getuid()).pw_name, system_group=grp.getgrgid(os.getgid()).gr_name))
         self.process = subprocess.Popen(
-            [PROFTPD, "-n", "-q", "-c", str(configuration)], stdin=subprocess.DEVNULL,
-            stdout=open(self.directory / "output", "wb"), stderr=subprocess.STDOUT,
+            [*(self.host.prefix if self.host else []), PROFTPD, "-n", "-q", "-c", str(configuration)],
+            stdin=subprocess.DEVNULL, stdout=open(self.directory / "output", "wb"), stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent, start_new_session=True)
         wait_until(self.answers, 10, "proftpd")
         return self
 
     def answers(self):
         assert self.process.poll() is None, (self.directory / "output").read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as link:
+        opener = self.host.connect if self.host else socket.create_connection
+        with contextlib.suppress(OSError), opener((self.address, self.port), 1) as link:
             link.settimeout(2)
             return link.recv(3) == b"220"
         return False

@@ -51,22 +51,26 @@ def wait_until(condition, timeout=10, what="the condition"):
 
 
 class Epmd:
-    """epmd in the foreground, on a port of its own, stopped by its pid."""
+    """epmd in the foreground, on a port of its own, stopped by its pid; on `host` (netlab.Host) instead of here."""
 
-    def __init__(self):
-        self.port = free_port()
+    def __init__(self, host=None):
+        # All machines need the same.
+        self.port = 4369 if host else free_port()
+        self.host = host
         self.process = None
         self.start()
 
     def start(self):
         self.process = subprocess.Popen(
-            ["epmd", "-port", str(self.port), "-address", "127.0.0.1"], stdin=subprocess.DEVNULL,
+            [*(self.host.prefix if self.host else []), "epmd", "-port", str(self.port), "-address",
+             self.host.address if self.host else "127.0.0.1"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
         wait_until(self.answers, what="epmd")
 
     def answers(self):
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            opener = self.host.connect if self.host else socket.create_connection
+            opener(("127.0.0.1", self.port), timeout=1).close()
             return True
         except OSError:
             return False

@@ -11,8 +11,8 @@ from harness import RELEASE_BUILD, Epmd, Server, die_with_parent
 class Node:
     """`start` and `kill` as often as wanted; `finish` at the end of the test."""
 
-    def __init__(self, directory, epmd, build=RELEASE_BUILD, **options):
-        self.directory = pathlib.Path(directory)
+    def __init__(self, directory, epmd, build=RELEASE_BUILD, name="brain@localhost", **options):
+        self.directory, self.name = pathlib.Path(directory), name
         self.directory.mkdir(parents=True, exist_ok=True)
         self.epmd, self.build, self.options = epmd, build, options
         self.environment, self.prefix = {}, []
@@ -31,7 +31,7 @@ class Node:
 
     def start(self, wait=True, preexec=None, **options):
         made = Server(self.directory, self.epmd.port, {**self.options, **options}, self.build,
-                      environment=self.environment)
+                      environment=self.environment, node=self.name)
         made.command = self.prefix + made.command
         self.servers.append(made)
         begin = time.monotonic()

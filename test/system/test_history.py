@@ -1,0 +1,114 @@
+"""The checker of histories: it must find what a store with two owners, or one that forgets, would do, and it must not
+find fault with what a correct one may do."""
+import random
+
+import pytest
+
+from history import NEVER, History, Operation, Violation, check_one
+
+
+def history(*rows):
+    """Rows: (begin, end or None, sender, "w1" | "r1" | "r" | "d"): write and read of 1, a read of nothing, a delete."""
+    kinds = {"w": "write", "r": "read", "d": "delete"}
+    return [Operation(b"x", kinds[what[0]], sender, number, begin, what[1:] or None, NEVER if end is None else end)
+            for number, (begin, end, sender, what) in enumerate(rows)]
+
+
+GOOD = {
+    "nothing happened": [],
+    "one after the other": [(0, 1, "a", "w1"), (2, 3, "b", "r1"), (4, 5, "a", "d"), (6, 7, "b", "r")],
+    "a read during the write, either way": [(0, 9, "a", "w1"), (1, 2, "b", "r"), (3, 4, "b", "r1")],
+    "writes at once, in some order": [(0, 9, "a", "w1"), (0, 9, "b", "w2"), (10, 11, "c", "r1")],
+    "unknown and never happened": [(0, None, "a", "w1"), (5, 6, "b", "r"), (7, 8, "b", "r")],
+    "unknown and late": [(0, None, "a", "w1"), (5, 6, "b", "r"), (7, 8, "b", "w2"), (9, 10, "b", "r1")],
+    "an unknown delete": [(0, 1, "a", "w1"), (2, None, "b", "d"), (3, 4, "c", "r1"), (5, 6, "c", "r")],
+    "two deletes, a write between them": [(0, 9, "a", "d"), (0, 9, "b", "w1"), (0, 9, "c", "d"), (1, 2, "e", "r"),
+                                          (3, 4, "e", "r1"), (5, 6, "e", "r")],
+    "a sender's own order": [(0, 9, "a", "w1"), (1, 9, "a", "w2"), (2, 9, "a", "r2"), (10, 11, "b", "r2")],
+    "unknown between a sender's others": [(0, 9, "a", "w1"), (1, None, "a", "w2"), (2, 9, "a", "r1")],
+}
+
+BAD = {
+    "a stale read": [(0, 1, "a", "w1"), (2, 3, "a", "w2"), (4, 5, "b", "r1")],
+    "a lost write": [(0, 1, "a", "w1"), (2, 3, "b", "r")],
+    "a write lost later": [(0, 1, "a", "w1"), (2, 3, "b", "r1"), (4, 5, "a", "w2"), (6, 7, "b", "r2"), (8, 9, "c", "r1")],
+    "two owners": [(0, 1, "a", "w1"), (2, 3, "b", "w2"), (4, 5, "c", "r1"), (6, 7, "d", "r2"), (8, 9, "c", "r1")],
+    "two owners, writes at once": [(0, 9, "a", "w1"), (0, 9, "b", "w2"), (10, 11, "c", "r1"), (10, 11, "d", "r2")],
+    "back in time": [(0, 9, "a", "w1"), (1, 2, "b", "r1"), (3, 4, "b", "r")],
+    "out of nowhere": [(0, 1, "a", "r7")],
+    "from the future": [(0, 1, "a", "r1"), (2, 3, "b", "w1")],
+    "a deleted one returns": [(0, 1, "a", "w1"), (2, 3, "a", "d"), (4, 5, "b", "r1")],
+    "unknown, seen and gone": [(0, None, "a", "w1"), (1, 2, "b", "r1"), (3, 4, "b", "r")],
+    "unknown, overwritten, seen again": [(0, None, "a", "w1"), (1, 2, "b", "r1"), (3, 4, "b", "w2"), (5, 6, "b", "r1")],
+    "a sender's writes in another order": [(0, 9, "a", "w1"), (1, 9, "a", "w2"), (10, 11, "b", "r1")],
+    "a sender does not see its own write": [(0, 9, "a", "w1"), (1, 9, "a", "r")],
+    "an unknown write after its sender's next": [(0, None, "a", "w1"), (1, 9, "a", "w2"), (10, 11, "b", "r2"),
+                                                 (12, 13, "b", "r1")],
+}
+
+
+@pytest.mark.parametrize("rows", GOOD.values(), ids=GOOD.keys())
+def test_a_good_history(rows):
+    check_one(history(*rows))
+
+
+@pytest.mark.parametrize("rows", BAD.values(), ids=BAD.keys())
+def test_a_bad_history(rows):
+    with pytest.raises(Violation):
+        check_one(history(*rows))
+
+
+def simulated(seed, clients=5, count=400):
+    """What a correct register does: every operation takes effect at a moment between its begin and its end."""
+    source = random.Random(seed)
+    plans, now = [], {client: 0.0 for client in range(clients)}
+    for number in range(count):
+        client = min(now, key=now.get)
+        begin = now[client]
+        effect = begin + source.expovariate(1)
+        end = effect + source.expovariate(1)
+        now[client] = end + source.expovariate(3)
+        kind = source.choices(("write", "read", "delete"), (5, 6, 1))[0]
+        lost = kind != "read" and source.random() < 0.1
+        plans.append((None if lost and source.random() < 0.5 else effect,
+                      Operation(b"x", kind, f"c{client}.{number}" if lost else f"c{client}", number, begin,
+                                f"v{number}" if kind == "write" else None, NEVER if lost else end)))
+    state = None
+    for effect, one in sorted((plan for plan in plans if plan[0] is not None), key=lambda plan: plan[0]):
+        if one.kind == "read":
+            one.value = state
+        else:
+            state = one.value
+    return [one for _, one in plans]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_correct_register(seed):
+    check_one(simulated(seed))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_wrong_read_among_many(seed):
+    """A read that shows an older value, of a write after which another one had been acknowledged and seen."""
+    operations = simulated(seed)
+    reads = [one for one in operations if one.kind == "read"]
+    for late in reads[len(reads) // 2:]:
+        seen = {one.value for one in reads if one.end < late.begin - 20} - {late.value, None}
+        if seen:
+            late.value = min(seen)
+            break
+    with pytest.raises(Violation):
+        check_one(operations)
+
+
+def test_ids_are_judged_apart():
+    made = History()
+    for id, value in ((b"x", "1"), (b"y", "2")):
+        one = made.begin(id, "write", "a", value)
+        one.end = one.begin + 0.001
+        read = made.begin(id, "read", "b", value)
+        read.end = read.begin + 0.001
+    made.check()
+    made.operations[1].value = "2"
+    with pytest.raises(Violation, match="1 ids"):
+        made.check()
