@@ -43,6 +43,7 @@ struct lane_message {
     struct value tail;
     uint64_t size;   /* of the content */
     uint64_t offset; /* of the content, where the next fragment begins */
+    bool large;      /* takes a turn of its own */
     /* Fragmented: the content is control and payload. Else it is one whole frame. */
     bool fragmented;
     size_t control_size;
@@ -257,8 +258,8 @@ static bool message_step(struct outbox *outbox, struct lane_message *message)
     return true;
 }
 
-/* Gives the first lane its turn: one fragment, and the small messages that waited behind the last
- * one. false: no memory, try again later. */
+/* Gives the first lane its turn: one fragment or one large frame, and the small messages that
+ * waited behind it when it was the message's last. false: no memory, try again later. */
 static bool take_turn(struct outbox *outbox)
 {
     struct lane *lane = outbox->turn_first;
@@ -270,7 +271,7 @@ static bool take_turn(struct outbox *outbox)
             break;
         lane->first = message->next;
         lane_message_free(message);
-    } while (lane->first != NULL && !lane->first->fragmented);
+    } while (lane->first != NULL && !lane->first->large);
     outbox->turn_first = lane->next_in_turn;
     if (lane->first == NULL)
         lane_close(outbox, lane);
@@ -280,6 +281,17 @@ static bool take_turn(struct outbox *outbox)
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
+
+/* Does a message with so much payload go in a lane, small ones before it? */
+static bool is_large(const struct outbox *outbox, uint64_t payload)
+{
+    return outbox->header && payload > outbox->limits.fragment_bytes;
+}
+
+static bool is_fragmented(const struct outbox *outbox, uint64_t payload)
+{
+    return is_large(outbox, payload) && payload > outbox->limits.whole_bytes;
+}
 
 struct buffer *outbox_begin(struct outbox *outbox)
 {
@@ -351,11 +363,12 @@ static int message_plan(struct outbox *outbox, struct lane_message *message, uin
     return frame > UINT32_MAX ? BRAIN_ETOOBIG : 0;
 }
 
-/* Queues the written message in the lane of its receiver. */
-static int commit_to_lane(
-    struct outbox *outbox, struct lane *lane, uint64_t receiver, bool fragmented, struct value tail)
+/* Queues the written message, of `payload` bytes, in the lane of its receiver. */
+static int commit_to_lane(struct outbox *outbox, struct lane *lane, uint64_t receiver,
+    uint64_t payload, struct value tail)
 {
     struct buffer *out = outbox->writing;
+    const bool fragmented = is_fragmented(outbox, payload);
     const size_t begin = outbox->begin + (fragmented ? HEADER_PREFIX : 0);
     const size_t head_size = out->size - begin;
     struct lane_message *message = heap_allocate_zeroed(sizeof *message);
@@ -363,6 +376,7 @@ static int commit_to_lane(
         return BRAIN_ENOMEM;
     message->tail = value_hold(tail);
     message->size = (uint64_t)head_size + tail.size;
+    message->large = is_large(outbox, payload);
     message->fragmented = fragmented;
     message->control_size = fragmented ? outbox->payload - begin : 0;
     message->head = block_create(head_size);
@@ -410,10 +424,9 @@ int outbox_commit(struct outbox *outbox, uint64_t receiver, const struct value *
     if (status == 0) {
         const uint64_t payload =
             outbox->payload == 0 ? 0 : (uint64_t)(out->size - outbox->payload) + tail.size;
-        const bool fragmented = outbox->header && payload > outbox->limits.fragment_bytes;
         struct lane *lane = lane_find(outbox, receiver);
-        if (fragmented || lane != NULL)
-            status = commit_to_lane(outbox, lane, receiver, fragmented, tail);
+        if (is_large(outbox, payload) || lane != NULL)
+            status = commit_to_lane(outbox, lane, receiver, payload, tail);
         else
             status = commit_frame(outbox, tail);
     }

@@ -294,6 +294,8 @@ static int open_node(struct server *server, const char *cookie, const char **why
                     {
                         .queued_bytes = config->max_output_bytes,
                         .fragment_bytes = 65536,
+                        /* Measured, gets of 300 kB by a BEAM: x 1.35 of what fragments give. */
+                        .whole_bytes = 1 << 20,
                     },
                 .monitors = (uint32_t)config->max_monitors,
                 .handshake_timeout_ms = (uint32_t)config->handshake_timeout,

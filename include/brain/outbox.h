@@ -4,12 +4,12 @@
  * never copied. One writev sends everything that is ready.
  *
  * Lanes: towards a peer that takes fragments, a message whose payload is larger than
- * fragment_bytes becomes a sequence of fragments in a lane of its own. Small messages go first,
- * then one fragment of every lane in turn, so that a value of many MB does not hold up an answer of
- * 20 bytes: at most 256 KiB of fragments are chosen ahead of what the socket takes (2 MiB once,
- * where it has taken all so far), and only those stand before a message that is committed now.
- * Messages to one receiver keep their order: while a lane of that receiver is open, its later
- * messages queue behind it in the same lane, unfragmented when they are small.
+ * fragment_bytes goes in a lane: small messages go first, then each lane in turn gives one whole
+ * message, or one fragment of a message that is larger than whole_bytes, so that a value of many MB
+ * does not hold up an answer of 20 bytes: at most 256 KiB are chosen ahead of what the socket takes
+ * (2 MiB once, where it has taken all so far) and the frame that passes this, and only those stand
+ * before a message that is committed now. Messages to one receiver keep their order: while a lane
+ * of that receiver is open, its later messages queue behind it in the same lane.
  *
  * Pure. Source: ERTS user's guide, "Distribution Protocol", "Distribution Header for fragmented
  * messages". */
@@ -24,6 +24,8 @@ struct outbox_limits {
     uint64_t queued_bytes;   /* more than this unsent: BRAIN_ETOOBIG, the reader does not read */
     uint32_t fragment_bytes; /* control and payload bytes per fragment, 65536 as Erlang does; a
                                 control tuple that is longer makes its first fragment longer */
+    uint32_t whole_bytes;    /* payloads up to here are one frame all the same: an Erlang node joins
+                                fragments by copying them */
     struct budget *total;    /* queued bytes of all connections together; NULL: none */
 };
 

@@ -407,6 +407,47 @@ START_TEST(lanes_take_turns)
 }
 END_TEST
 
+/* Up to whole_bytes a large message is one frame, but waits for its turn like fragments do. */
+START_TEST(large_frames_take_turns)
+{
+    struct stream big = stream_new(), bigger = stream_new(), small = stream_new();
+    struct stream s = stream_new();
+    put_binary(&big, 200000, 1);
+    put_binary(&bigger, 400000, 1);
+    put_binary(&small, 30, 1);
+    struct outbox_limits limits = wide();
+    limits.whole_bytes = 300000;
+    struct outbox *outbox = outbox_create(true, &limits);
+    send_tagged(outbox, 1, 1, &bigger, 0, true);
+    send_tagged(outbox, 2, 2, &big, 0, true);
+    send_tagged(outbox, 2, 3, &small, 0, true); /* behind number 2, in its turn */
+    send_tagged(outbox, 2, 4, &big, 0, true);   /* in a turn of its own */
+    send_tagged(outbox, 3, 5, &big, 0, true);
+    send_tagged(outbox, 4, 6, &small, 0, true);
+    const uint64_t queued = outbox_queued(outbox);
+    take(outbox, 100, &s);
+    send_tagged(outbox, 4, 7, &small, 0, true); /* behind what was chosen: up to number 3 */
+    drain(outbox, &s);
+    ck_assert_uint_eq(s.size, queued + 7 + tagged_control + small.size);
+    struct arrivals a;
+    read_back(&s, true, &a);
+    expect_numbers(&a, (uint32_t[]){6, 2, 3, 7, 5, 4, 1}, 7);
+    /* Number 2 follows the first fragment, and no fragment is inside of it. */
+    size_t at = 7 + tagged_control + small.size;
+    const size_t prefix = 4 + 18;
+    ck_assert_uint_eq(s.data[at + 5], 69);
+    at += 4 + load_be32(s.data + at);
+    ck_assert_uint_eq(at, 7 + tagged_control + small.size + prefix + 1 + 65536);
+    ck_assert_uint_eq(s.data[at + 5], 68);
+    ck_assert_uint_eq(load_be32(s.data + at), 3 + tagged_control + big.size);
+    outbox_free(outbox);
+    free(big.data);
+    free(bigger.data);
+    free(small.data);
+    free(s.data);
+}
+END_TEST
+
 START_TEST(same_bytes_until_they_are_sent)
 {
     struct stream big = stream_new(), whole = stream_new(), s = stream_new();
@@ -457,6 +498,7 @@ static void loopback(uint64_t seed, bool header)
     struct stream wire = stream_new(), payload = stream_new();
     struct outbox_limits limits = wide();
     limits.fragment_bytes = 1 + (uint32_t)(next_random(&random) % 9000);
+    limits.whole_bytes = (uint32_t)(next_random(&random) % 30000);
     struct outbox *outbox = outbox_create(header, &limits);
     struct arrivals a = {.sizes = sizes};
     struct frame_limits reading = roomy();
@@ -617,6 +659,7 @@ int main(void)
     TCase *order = tcase_create("order");
     tcase_add_test(order, small_messages_overtake_lanes_of_others);
     tcase_add_test(order, lanes_take_turns);
+    tcase_add_test(order, large_frames_take_turns);
     tcase_add_test(order, same_bytes_until_they_are_sent);
     tcase_add_test(order, loopback_with_random_messages);
     tcase_set_timeout(order, 60);
