@@ -411,6 +411,19 @@ int channel_send(struct channel *channel, struct slice to, struct slice alias,
     return committed(channel, status);
 }
 
+struct buffer *channel_send_named_begin(struct channel *channel, struct slice name, uint64_t order)
+{
+    if (!channel_is_up(channel))
+        return NULL;
+    struct buffer *out = outbox_begin(channel->outbox);
+    control_write_reg_send(out, buffer_slice(&channel->self), name);
+    outbox_payload(channel->outbox);
+    channel->receiver = order != 0 ? hash_of_receiver(name) ^ order : 0;
+    if (order != 0 && channel->receiver == 0)
+        channel->receiver = 1;
+    return out;
+}
+
 void channel_send_abort(struct channel *channel)
 {
     outbox_abort(channel->outbox);

@@ -19,6 +19,10 @@ static enum monitor_target name_target(const struct channel *channel, struct sli
         return MONITOR_NET_KERNEL;
     if (slice_equal_string(name, "rex"))
         return MONITOR_REX;
+    _Static_assert(MONITOR_OTHER_LAST - MONITOR_OTHER + 1 == CHANNEL_OTHER_NAMES, "one for each");
+    for (size_t i = 0; i < channel->node->other_names_count; i++)
+        if (slice_equal_string(name, channel->node->other_names[i]))
+            return (enum monitor_target)(MONITOR_OTHER + i);
     return MONITOR_FREE;
 }
 
@@ -127,6 +131,8 @@ void citizen_release(struct channel *channel)
 
 static struct slice target_name(const struct channel *channel, enum monitor_target target)
 {
+    if (target >= MONITOR_OTHER)
+        return slice_of_string(channel->node->other_names[target - MONITOR_OTHER]);
     switch (target) {
     case MONITOR_REGISTERED:
         return channel->node->registered_name;
@@ -137,6 +143,7 @@ static struct slice target_name(const struct channel *channel, enum monitor_targ
     case MONITOR_FREE:
     case MONITOR_LINK:
     case MONITOR_PID:
+    default:
         break;
     }
     return slice_of(NULL, 0);

@@ -14,6 +14,7 @@
  *   registered, pid  {io_request, Pid, ReplyAs, Request}        {io_reply, ReplyAs, {error,
  * enotsup}} registered, pid  {Pid, {Pid, Tag}, Request} (gen_event)     {Tag, {error, bad_module}}
  * and like registered, pid  everything else                            on_message
+ * other names      as registered                              on_named
  *
  * In a call's {Pid, Tag} the tag is opaque and goes back as it came. A payload that turns out
  * malformed behind a readable tag is refused with {Tag, {error, Reason}}. */
@@ -152,7 +153,13 @@ static int drop(struct mail *mail)
     return 0;
 }
 
-static int deliver(struct channel *channel, struct slice from, const struct frame_message *message)
+static bool is_ours(enum monitor_target target)
+{
+    return target == MONITOR_REGISTERED || target == MONITOR_PID || target >= MONITOR_OTHER;
+}
+
+static int deliver(struct channel *channel, enum monitor_target target, struct slice from,
+    const struct frame_message *message)
 {
     const struct channel_message up = {
         .payload = message->payload,
@@ -164,7 +171,10 @@ static int deliver(struct channel *channel, struct slice from, const struct fram
     };
     channel->node->metrics.messages_received++;
     channel->unsettled = channel->unsettled || message->stays;
-    channel->events.on_message(channel->events.context, channel, &up);
+    if (target >= MONITOR_OTHER)
+        channel->events.on_named(channel->events.context, channel, target - MONITOR_OTHER, &up);
+    else
+        channel->events.on_message(channel->events.context, channel, &up);
     return channel->error;
 }
 
@@ -386,7 +396,7 @@ static bool peek_is_pid(const struct etf_reader *reader)
 /* What any process answers by itself; 1: not that. */
 static int receive_as_any_process(struct mail *mail, uint32_t arity)
 {
-    bool registered = mail->target == MONITOR_REGISTERED || mail->target == MONITOR_PID;
+    const bool registered = is_ours(mail->target);
     if (arity == 3 && etf_take_atom(&mail->reader, "system"))
         return receive_system(mail);
     if (registered && arity == 3 && peek_is_pid(&mail->reader))
@@ -417,13 +427,13 @@ static bool is_request(struct slice payload)
 int citizen_mail(struct channel *channel, enum monitor_target target, struct slice from,
     const struct frame_message *message)
 {
-    const bool registered = target == MONITOR_REGISTERED || target == MONITOR_PID;
+    const bool registered = is_ours(target);
     if (message->payload_error != 0 || message->payload.size == 0)
         channel->node->metrics.terms_refused++;
     if (message->payload.size == 0)
         return 0; /* nobody to refuse */
     if (registered && is_request(message->payload))
-        return deliver(channel, from, message);
+        return deliver(channel, target, from, message);
     struct mail mail = {.channel = channel, .message = message, .target = target};
     uint32_t arity = 0;
     etf_reader_init(&mail.reader, message->payload, channel->node->receive.terms);
@@ -436,7 +446,7 @@ int citizen_mail(struct channel *channel, enum monitor_target target, struct sli
         mail.reader = elements;
     }
     if (registered)
-        return deliver(channel, from, message);
+        return deliver(channel, target, from, message);
     if (target == MONITOR_REX && arity == 2)
         return receive_rex_message(&mail);
     if (arity == 3 && etf_take_atom(&mail.reader, "$gen_call"))

@@ -29,6 +29,9 @@ enum {
     KEEPALIVE_IDLE_S = 60,
     KEEPALIVE_INTERVAL_S = 15,
     KEEPALIVE_PROBES = 4,
+    /* Of a link to a member: probes after so long without traffic. TCP_USER_TIMEOUT bounds how long
+     * they, and data, may stay unacknowledged. */
+    MEMBER_KEEPALIVE_S = 2,
 };
 
 void node_tune_socket(int fd)
@@ -77,11 +80,25 @@ static void forget_dirty(struct connection *connection)
 
 static void set_unfinished(struct connection *connection, bool unfinished);
 
+/* Tells of the end when nothing of the connection is left to be found. `name`: of its peer, copied.
+ */
+static void tell_down(struct node *node, connection_id id, struct slice name)
+{
+    if (node->events.on_down != NULL && node->closed == NULL)
+        node->events.on_down(node->events.context, id, name);
+}
+
 static void close_because(struct connection *connection, const char *why)
 {
     struct node *node = connection->node;
     struct dial *dial = connection->dial;
-    assert(!connection->closing && node->current != connection);
+    const connection_id id = connection->id;
+    const bool was_up = connection->up;
+    uint8_t name[NODE_NAME_LIMIT];
+    struct slice peer = channel_peer(connection->channel);
+    assert(!connection->closing && node->current != connection && peer.size <= sizeof(name));
+    bytes_copy(name, peer.data, peer.size);
+    peer.data = name;
     connection->closing = true;
     connection->dial = NULL;
     forget_dirty(connection);
@@ -91,6 +108,8 @@ static void close_because(struct connection *connection, const char *why)
     node->metrics.connections_closed++;
     if (!connection->up)
         node->metrics.handshakes_pending--;
+    if (connection->member)
+        node->members--;
     if (dial != NULL)
         dial_lost(dial, why); /* `why` may lie in the channel */
     channel_destroy(connection->channel);
@@ -98,6 +117,8 @@ static void close_because(struct connection *connection, const char *why)
     uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
     close(connection->fd);
     connection->fd = -1;
+    if (was_up)
+        tell_down(node, id, peer);
 }
 
 void connection_close(struct connection *connection)
@@ -120,7 +141,7 @@ static void give_up(struct connection *connection)
     if (!connection->mute)
         (void)send_some(connection);
     const char *why = channel_error(connection->channel);
-    if (connection->dial == NULL) /* else dial_lost says it */
+    if (connection->dial == NULL || dial_is_quiet(connection->dial)) /* else dial_lost says it */
         log_warning("%s: %s", connection->address, why);
     close_because(connection, why);
 }
@@ -179,6 +200,14 @@ static void depart(struct connection *connection)
 void connection_flush(struct connection *connection)
 {
     forget_dirty(connection);
+    if (connection->ending != NULL) {
+        lost(connection, connection->ending);
+        return;
+    }
+    if (connection->up && !channel_is_up(connection->channel)) { /* sending passed a limit */
+        give_up(connection);
+        return;
+    }
     connection->blocked = false;
     for (size_t total = 0; !connection->mute && channel_queued(connection->channel) != 0;) {
         if (total >= WRITE_LIMIT) {
@@ -212,12 +241,42 @@ void connection_flush(struct connection *connection)
 
 void connection_mark_dirty(struct connection *connection)
 {
-    /* While the socket is full its poll does the work. */
-    if (connection->dirty || connection->blocked)
+    /* While the socket is full its poll does the work, unless it is to be closed. */
+    const bool ends =
+        connection->ending != NULL || (connection->up && !channel_is_up(connection->channel));
+    if (connection->dirty || (connection->blocked && !ends))
         return;
     connection->dirty = true;
     connection->next_dirty = connection->node->dirty;
     connection->node->dirty = connection;
+}
+
+void connection_end(struct connection *connection, const char *why)
+{
+    if (connection->ending != NULL)
+        return;
+    connection->ending = why;
+    if (connection->node->current != connection)
+        connection_mark_dirty(connection);
+}
+
+void connection_mark_member(struct connection *connection)
+{
+    /* A failure costs a late notice. */
+    static const struct {
+        int option, value;
+    } options[] = {
+        {TCP_KEEPIDLE, MEMBER_KEEPALIVE_S},
+        {TCP_KEEPINTVL, MEMBER_KEEPALIVE_S},
+        {TCP_USER_TIMEOUT, NODE_LINK_SILENCE_MS},
+    };
+    if (connection->member)
+        return;
+    connection->member = true;
+    connection->node->members++;
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        (void)setsockopt(connection->fd, IPPROTO_TCP, options[i].option, &options[i].value,
+            sizeof(options[i].value));
 }
 
 void connection_leave(struct connection *connection)
@@ -260,6 +319,10 @@ static bool feed(struct connection *connection, struct slice bytes)
     node->current = connection;
     int result = channel_feed(connection->channel, bytes, now_of(connection));
     node->current = NULL;
+    if (connection->ending != NULL) {
+        lost(connection, connection->ending);
+        return false;
+    }
     if (result < 0) {
         give_up(connection);
         return false;
@@ -392,7 +455,6 @@ static void on_up(void *context, struct channel *channel)
 {
     struct connection *connection = context;
     struct node *node = connection->node;
-    (void)channel;
     connection->up = true;
     node->metrics.handshakes_pending--;
     connection_table_add_name(&node->connections, connection);
@@ -401,6 +463,24 @@ static void on_up(void *context, struct channel *channel)
         "%s: %.*s is connected", connection->address, (int)peer.size, (const char *)peer.data);
     if (connection->dial != NULL)
         dial_up(connection->dial);
+    else if (node->metrics.connections - node->members > node->options.max_connections &&
+             !dialler_knows(node, peer)) {
+        node->metrics.connections_refused++;
+        node->refused_since_log++;
+        connection_end(connection, "more connections than max_connections");
+        return;
+    }
+    if (node->events.on_up != NULL && node->closed == NULL)
+        node->events.on_up(node->events.context, connection->id, channel);
+}
+
+static void on_named(
+    void *context, struct channel *channel, size_t which, const struct channel_message *message)
+{
+    struct connection *connection = context;
+    struct node *node = connection->node;
+    if (connection->ending == NULL && node->closed == NULL)
+        node->events.on_named(node->events.context, connection->id, channel, which, message);
 }
 
 static void on_message(
@@ -433,7 +513,8 @@ struct connection *connection_open(struct node *node, int fd, enum handshake_rol
             (struct channel_events){.context = connection,
                 .on_up = on_up,
                 .on_message = on_message,
-                .on_settle = on_settle});
+                .on_settle = on_settle,
+                .on_named = on_named});
     if (connection->channel == NULL)
         goto no_channel;
     if (connection_table_add(&node->connections, connection) != 0)

@@ -168,13 +168,25 @@ struct connection *connection_table_by_channel(
     return at;
 }
 
-struct connection *connection_table_by_name(const struct connection_table *table, struct slice name)
+static struct connection *by_name(
+    const struct connection_table *table, struct slice name, bool simple_too)
 {
     const struct connection_index *index = &table->indexes[INDEX_NAME];
     uint64_t hash = hash_of(table, name.data, name.size);
     struct connection *at = index->buckets[hash & (index->size - 1)];
     while (at != NULL && !(at->links[INDEX_NAME].hash == hash && channel_is_up(at->channel) &&
-                             slice_equal(channel_peer(at->channel), name)))
+                             at->ending == NULL && slice_equal(channel_peer(at->channel), name) &&
+                             (simple_too || !channel_peer_is_simple(at->channel))))
         at = at->links[INDEX_NAME].next;
     return at;
+}
+
+struct connection *connection_table_by_name(const struct connection_table *table, struct slice name)
+{
+    return by_name(table, name, true);
+}
+
+struct connection *connection_table_node(const struct connection_table *table, struct slice name)
+{
+    return by_name(table, name, false);
 }

@@ -22,6 +22,8 @@ enum monitor_target {
     MONITOR_REGISTERED,
     MONITOR_NET_KERNEL,
     MONITOR_REX,
+    MONITOR_OTHER, /* the first of the further names; the others follow */
+    MONITOR_OTHER_LAST = MONITOR_OTHER + 15,
 };
 
 struct monitor_record;

@@ -65,6 +65,7 @@ static void on_clock(uv_timer_t *timer)
         if (connection != NULL)
             connection_clock(connection, now_ms);
     }
+    dialler_clock(node);
     listen_clock(node);
 }
 
@@ -167,6 +168,10 @@ int node_open(struct node **out, uv_loop_t *loop, const struct node_options *opt
     node->listen_fd = node->reserve_fd = -1;
     node->buffers.limit_bytes = options->max_buffers_bytes;
     node->options.channel.receive.total = node->options.channel.send.total = &node->buffers;
+    assert(options->other_names_count <= CHANNEL_OTHER_NAMES);
+    assert(options->other_names_count == 0 || events.on_named != NULL);
+    node->options.channel.other_names = options->other_names;
+    node->options.channel.other_names_count = options->other_names_count;
     const uint8_t *name = options->channel.name.data;
     size_t alive_size =
         (size_t)((const uint8_t *)memchr(name, '@', options->channel.name.size) - name);
@@ -244,6 +249,20 @@ void node_flush(struct node *node, struct channel *channel)
     struct connection *connection = connection_table_by_channel(&node->connections, channel);
     if (connection != NULL)
         connection_mark_dirty(connection);
+}
+
+void node_mark_link(struct node *node, connection_id id)
+{
+    struct connection *connection = connection_table_find(&node->connections, id);
+    if (connection != NULL)
+        connection_mark_member(connection);
+}
+
+void node_disconnect(struct node *node, connection_id id, const char *why)
+{
+    struct connection *connection = connection_table_find(&node->connections, id);
+    if (connection != NULL)
+        connection_end(connection, why);
 }
 
 const struct channel_node *node_identity(const struct node *node)

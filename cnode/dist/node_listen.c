@@ -71,6 +71,9 @@ static bool accept_one(struct node *node)
     struct sockaddr_storage address;
     socklen_t size = sizeof(address);
     memset(&address, 0, sizeof(address));
+    /* Members must get in whatever the number of clients: who comes is known after the handshake.
+     */
+    const uint64_t reserve = node->events.on_up != NULL ? NODE_LINK_RESERVE : 0;
     int fd =
         accept4(node->listen_fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
@@ -80,7 +83,7 @@ static bool accept_one(struct node *node)
             return refuse_without_descriptors(node);
         return true; /* that one connection died while it waited: ECONNABORTED and its like */
     }
-    if (node->metrics.connections >= node->options.max_connections ||
+    if (node->metrics.connections - node->members >= node->options.max_connections + reserve ||
         node->metrics.handshakes_pending >= node->options.max_pending_handshakes) {
         refuse(node, fd);
         return true;

@@ -4,7 +4,7 @@
  *   node_listen.c      the listening socket, accepting
  *   connection.c       one socket and its channel: reading, writing, closing
  *   connection_table.c connections by id, by channel and by peer name
- *   dialler.c          the nodes of connect_nodes */
+ *   dialler.c          the nodes of connect_nodes, and members */
 #ifndef NODE_PRIVATE_H
 #define NODE_PRIVATE_H
 
@@ -16,6 +16,7 @@ enum {
     NODE_SENTENCE = 512,
     NODE_SCRATCH = 128 << 10,
     NODE_RANDOM_POOL = 64,
+    NODE_LINK_RESERVE = 64, /* connections above max_connections whose name is still to be known */
 };
 
 struct dial;
@@ -41,8 +42,10 @@ struct connection {
     bool blocked;    /* the socket takes no more, or this turn's share is used up */
     bool unfinished; /* the channel asked to be called again: nothing is read meanwhile */
     bool dirty;
-    bool bulk; /* large values arrive: little is read behind one */
-    bool mute; /* sending failed: only what the peer sent before is still read */
+    bool bulk;          /* large values arrive: little is read behind one */
+    bool mute;          /* sending failed: only what the peer sent before is still read */
+    bool member;        /* node_mark_link */
+    const char *ending; /* to be closed, and why; NULL: no */
     struct connection *next_dirty;
     struct connection *next_unfinished;
     struct index_link links[INDEX_COUNT];
@@ -55,6 +58,9 @@ struct connection *connection_open(struct node *node, int fd, enum handshake_rol
 /* Sends what the socket takes. May close the connection. */
 void connection_flush(struct connection *connection);
 void connection_mark_dirty(struct connection *connection);
+/* Closes it when that can be done: not while it is being fed. */
+void connection_end(struct connection *connection, const char *why);
+void connection_mark_member(struct connection *connection);
 /* Forgets the peer at once; the memory goes when the loop has closed the handle. */
 void connection_close(struct connection *connection);
 /* The node is closing: say goodbye, close as soon as everything is sent. */
@@ -104,6 +110,8 @@ struct connection *connection_table_by_channel(
     const struct connection_table *table, const struct channel *channel);
 struct connection *connection_table_by_name(
     const struct connection_table *table, struct slice name);
+/* The same, but none whose peer is simple: PHP workers may have any name. */
+struct connection *connection_table_node(const struct connection_table *table, struct slice name);
 
 /* ---- node -------------------------------------------------------------------------------------
  */
@@ -146,6 +154,7 @@ struct node {
     struct connection *current;    /* whose bytes are being fed right now */
     struct dial *dials;
     size_t dials_count;
+    uint32_t members; /* connections that are links to members */
     uint32_t random[NODE_RANDOM_POOL];
     unsigned random_left;
     char sentence[NODE_SENTENCE];
@@ -180,6 +189,12 @@ int dialler_init(struct node *node); /* BRAIN_ENOMEM */
 void dialler_start(struct node *node);
 void dialler_stop(struct node *node); /* abandons attempts; handles close later */
 void dialler_release(struct node *node);
+/* Once a second: forgets members that nobody asks for any more. */
+void dialler_clock(struct node *node);
+/* Was a link to this node asked for lately? */
+bool dialler_knows(const struct node *node, struct slice name);
+/* A link to a member that is up: dial_lost will not say why it ended. */
+bool dial_is_quiet(const struct dial *dial);
 void dial_up(struct dial *dial);
 /* The dialled connection is gone, with a sentence on why. */
 void dial_lost(struct dial *dial, const char *why);

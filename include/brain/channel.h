@@ -30,7 +30,7 @@
     X(limit_errors, COUNTER, "connections closed for passing a receive limit")                     \
     X(slow_readers, COUNTER, "connections closed because their output queue passed its limit")     \
     X(silent_peers, COUNTER, "Erlang peers dropped after tick_timeout of silence")                 \
-    X(messages_received, COUNTER, "messages received for the registered name")                     \
+    X(messages_received, COUNTER, "messages received for our names")                               \
     X(messages_sent, COUNTER, "messages sent")                                                     \
     X(messages_dropped, COUNTER, "messages to unknown names or pids")                              \
     X(terms_refused, COUNTER, "messages refused because their term was malformed or over a limit") \
@@ -50,8 +50,11 @@ struct channel_node {
     struct slice name; /* name@host */
     struct slice cookie;
     struct slice registered_name; /* "brain" */
-    uint64_t flags;               /* DFLAGS_OFFERED */
-    uint32_t creation;            /* from epmd; may change only while there are no channels */
+    /* Further names of the same process: what is sent to them goes to on_named. */
+    const char *const *other_names;
+    size_t other_names_count; /* at most CHANNEL_OTHER_NAMES */
+    uint64_t flags;           /* DFLAGS_OFFERED */
+    uint32_t creation;        /* from epmd; may change only while there are no channels */
     uint32_t next_dynamic_name;
     /* limits */
     struct frame_limits receive;
@@ -62,6 +65,8 @@ struct channel_node {
     uint32_t tick_timeout_ms;      /* 75000; drop an Erlang peer after so long without a byte */
     struct channel_metrics metrics;
 };
+
+enum { CHANNEL_OTHER_NAMES = 16 };
 
 /* Our one pid: registered process. Every field but the creation is constant. */
 enum { CHANNEL_PID_ID = 1, CHANNEL_PID_SERIAL = 1 };
@@ -82,7 +87,7 @@ struct channel_message {
 };
 
 /* Called during channel_feed. They may send on the channel, but must not destroy it or feed it.
- * on_up and on_settle may be NULL.
+ * on_up and on_settle may be NULL, and on_named where there are no other names.
  *
  * on_settle: whatever was put off is to be done now. It comes after one or more messages with
  * `stays`: before the channel sends anything of its own, so that the order of answers is that of
@@ -95,6 +100,9 @@ struct channel_events {
     void (*on_message)(
         void *context, struct channel *channel, const struct channel_message *message);
     void (*on_settle)(void *context, struct channel *channel);
+    /* As on_message, to the name at `which` of channel_node.other_names. */
+    void (*on_named)(void *context, struct channel *channel, size_t which,
+        const struct channel_message *message);
 };
 
 /* role HANDSHAKE_INITIATOR: `peer` is the dialled node. `challenge`: 32 fresh random bits. NULL: no

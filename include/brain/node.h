@@ -18,7 +18,8 @@
     X(connections_refused, COUNTER,                                                                \
         "connections refused: a limit, or no descriptor or memory left")                           \
     X(connections_closed, COUNTER, "connections closed, by either side")                           \
-    X(connections_dialled, COUNTER, "connections made to the nodes of connect_nodes")              \
+    X(connections_dialled, COUNTER, "connections made to nodes of connect_nodes and to members")   \
+    X(dials_failed, COUNTER, "attempts to connect to such a node that failed")                     \
     X(answers_undeliverable, COUNTER, "answers to a node without an open link")                    \
     X(bytes_received, COUNTER, "bytes received on distribution connections")                       \
     X(bytes_sent, COUNTER, "bytes sent on distribution connections")
@@ -39,7 +40,8 @@ struct node_options {
     uint32_t max_connections, max_pending_handshakes;
     char *const *connect_nodes; /* dialled at start and again whenever the link is lost */
     size_t connect_nodes_count;
-    /* Further registered names of our one process: of links between members, of the original. */
+    /* Further registered names of our one process: of links between members, of the original. At
+     * most CHANNEL_OTHER_NAMES. */
     const char *const *other_names;
     size_t other_names_count;
 };
@@ -59,7 +61,8 @@ struct node_events {
     void (*on_settle)(void *context, connection_id from, struct channel *channel);
     void (*start_epmd)(void *context);
     /* For links to other members of a cluster; NULL: none. A connection finished its handshake, or
-     * ended after that (`peer`: its name; the channel is gone). */
+     * ended after that (`peer`: its name; the channel is gone, and so is its number). Neither is
+     * called any more once node_close was. */
     void (*on_up)(void *context, connection_id id, struct channel *channel);
     void (*on_down)(void *context, connection_id id, struct slice peer);
     /* A message to a name of node_options.other_names; `which`: its place there. */
@@ -75,11 +78,21 @@ int node_open(struct node **node, uv_loop_t *loop, const struct node_options *op
 
 /* The live channel of a connection, or NULL when it is gone. */
 struct channel *node_channel(struct node *node, connection_id id);
-/* A link to the node `name`: the open one, handshake done, or 0. When there is none it is dialled
- * in the background, once: on_up says that it is there, whoever made it. `address` "" or NULL: the
- * host of the name; `port` 0: asks epmd there. Failures are counted, logged once a minute, and
- * tried again by the next call after a second. */
+/* A link to the node `name`: an open one, handshake done, with a node and not with an ei client of
+ * that name; or 0. When there is none it is dialled in the background, once: on_up says that it is
+ * there, whoever made it. `address` "" or NULL: the host of the name; `port` 0: asks epmd there.
+ * Failures are counted, logged once a minute, and tried again by the next call after a second (1 to
+ * 8 where the peer answers and closes: another cookie, no room). A name that is not name@host, or
+ * this node's own, is never linked. */
 connection_id node_link(struct node *node, struct slice name, const char *address, uint16_t port);
+/* This connection is a link to a member: it does not count among max_connections, and ends within
+ * NODE_LINK_SILENCE_MS when the other machine does not even acknowledge what is sent: its kernel,
+ * not its process, which may stand still for longer than that (but not with a full socket). */
+enum { NODE_LINK_SILENCE_MS = 7000 };
+void node_mark_link(struct node *node, connection_id id);
+/* Closes it at the end of this turn, or when what is being read now was read: on_down follows.
+ * `why` (static) goes to the log of `log_mode = debug` only. */
+void node_disconnect(struct node *node, connection_id id, const char *why);
 /* Where an answer to `pid` goes: `asked_on` when that link's peer is the pid's node, else an open
  * link to it, else NULL, which is counted (answers_undeliverable). */
 struct channel *node_route(struct node *node, connection_id asked_on, struct slice pid);

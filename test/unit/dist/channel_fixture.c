@@ -194,6 +194,7 @@ static void on_message(
 {
     struct fixture *fixture = context;
     fixture->messages++;
+    fixture->name = NULL;
     fixture->payload_error = message->payload_error;
     fixture->has_marks = message->marks != NULL;
     fixture->has_block = message->block != NULL;
@@ -212,14 +213,25 @@ static void on_message(
         echo(channel, message->payload);
 }
 
+static void on_named(
+    void *context, struct channel *channel, size_t which, const struct channel_message *message)
+{
+    struct fixture *fixture = context;
+    on_message(context, channel, message);
+    fixture->name = fixture->node.other_names[which];
+}
+
 bool fixture_open(struct fixture *fixture, uint64_t flags, uint32_t creation)
 {
+    static const char *const other_names[] = {"brain_peer", "memory"};
     *fixture = (struct fixture){
         .node =
             {
                 .name = slice_of_string("brain@localhost"),
                 .cookie = slice_of_string("secret"),
                 .registered_name = slice_of_string("brain"),
+                .other_names = other_names,
+                .other_names_count = 2,
                 .flags = flags,
                 .creation = creation,
                 .receive =
@@ -244,7 +256,7 @@ bool fixture_open(struct fixture *fixture, uint64_t flags, uint32_t creation)
     buffer_init(&fixture->out);
     buffer_init(&fixture->payload);
     buffer_init(&fixture->from);
-    struct channel_events events = {fixture, on_up, on_message, on_settle};
+    struct channel_events events = {fixture, on_up, on_message, on_settle, on_named};
     fixture->channel = channel_create(
         &fixture->node, HANDSHAKE_ACCEPTOR, slice_of(NULL, 0), 0x55828aad, fixture->now_ms, events);
     return fixture->channel != NULL;

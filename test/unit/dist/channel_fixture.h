@@ -21,7 +21,8 @@ struct fixture {
     struct slice put_off[16];
     unsigned put_offs, put_offs_ever;
     /* seen by on_up and on_message: */
-    unsigned ups, messages;
+    unsigned ups, messages;      /* to all of our names */
+    const char *name;            /* of the last message, when it was for one of the others */
     struct buffer payload, from; /* of the last message */
     int payload_error;
     bool has_marks, has_block;

@@ -57,7 +57,7 @@ static void open_pair(struct fixture *acceptor, struct fixture *initiator)
     static const char dialled[] = "brain@localhost";
     ck_assert(fixture_open(acceptor, DFLAGS_OFFERED, CREATION));
     ck_assert(fixture_open(initiator, DFLAGS_OFFERED, CREATION));
-    struct channel_events events = {NULL, NULL, NULL, NULL};
+    struct channel_events events = {.context = NULL};
     channel_destroy(initiator->channel);
     initiator->node.name = slice_of_string("other@localhost");
     initiator->channel = channel_create(&initiator->node, HANDSHAKE_INITIATOR,
@@ -494,7 +494,7 @@ START_TEST(lack_of_memory_at_any_place_is_survived)
     fixture_frame_append(&fixture, &unread, "{19 P D R}", NULL);
     channel_destroy(fixture.channel);
     fixture.channel = NULL;
-    struct channel_events events = {&unsent, NULL, answer, NULL};
+    struct channel_events events = {.context = &unsent, .on_message = answer};
     for (fail_at = 1;; fail_at++) {
         memset(&fixture.node.metrics, 0, sizeof(fixture.node.metrics));
         heap_fault_start(fail_at);

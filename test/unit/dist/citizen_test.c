@@ -251,6 +251,32 @@ START_TEST(messages_for_the_registered_process_go_up)
 }
 END_TEST
 
+/* The further names are the same process, but who was meant is told. */
+START_TEST(messages_to_other_names_go_up_with_the_name)
+{
+    struct fixture fixture;
+    connect_full(&fixture);
+    expect_message(&fixture, "{6 P '' brain_peer}", "{hello 1 2}", "P");
+    ck_assert_str_eq(fixture.name, "brain_peer");
+    expect_message(&fixture, "{6 P '' brain_peer}", "{hello 1 3}", "P"); /* as expected */
+    ck_assert_str_eq(fixture.name, "brain_peer");
+    expect_message(&fixture, "{6 P '' memory}", CALL("{get \"id\"}"), "P");
+    ck_assert_str_eq(fixture.name, "memory");
+    expect_message(&fixture, "{6 P '' brain}", "{hello 1 2}", "P");
+    ck_assert_ptr_null(fixture.name);
+    fixture_message(&fixture, "{6 P '' memory}", SYSTEM("get_state"));
+    fixture_expect(&fixture, "{33 S R}", "{[alias|R] {ok running}}");
+    /* A call to it monitors it first. */
+    fixture_message(&fixture, "{19 P memory R}", NULL);
+    fixture_expect(&fixture, NULL, NULL);
+    ck_assert_uint_eq(fixture.node.metrics.monitors, 1);
+    channel_say_goodbye(fixture.channel);
+    fixture_expect(&fixture, "{28 memory P R}", "shutdown");
+    ck_assert_int_eq(fixture.status, 0);
+    fixture_close(&fixture);
+}
+END_TEST
+
 /* A control tuple like the one before it is not read again: what differs must be seen all the same.
  */
 START_TEST(messages_addressed_alike)
@@ -590,6 +616,7 @@ int main(void)
     tcase_add_test(answers, simple_peers_hear_plain_forms);
     tcase_add_test(answers, messages_for_the_registered_process_go_up);
     tcase_add_test(answers, messages_addressed_alike);
+    tcase_add_test(answers, messages_to_other_names_go_up_with_the_name);
     tcase_add_test(answers, messages_put_off_are_answered_in_order);
     tcase_add_test(answers, fragments_become_one_message);
     suite_add_tcase(suite, answers);

@@ -9,6 +9,10 @@
 
 #define EI_FLAGS UINT64_C(0x407074f9c)
 
+/* Of the clients that are opened next: what they offer, and whom they dial. */
+static const char *client_dials = "brain@localhost";
+static uint64_t client_flags = EI_FLAGS | DFLAG_MANDATORY_25_DIGEST;
+
 struct client {
     int fd;
     char name[64];
@@ -69,10 +73,10 @@ static void client_open(struct client *client, uint16_t port, const char *name, 
         .role = HANDSHAKE_INITIATOR,
         .node = slice_of_string(client->name),
         .cookie = slice_of_string(cookie),
-        .flags = EI_FLAGS | DFLAG_MANDATORY_25_DIGEST,
+        .flags = client_flags,
         .creation = 77,
         .challenge = 12345,
-        .peer = slice_of_string("brain@localhost"),
+        .peer = slice_of_string(client_dials),
         .length_bytes = 2,
     };
     handshake_init(&client->handshake, &options, &client->out);
@@ -103,18 +107,25 @@ static void write_all(int fd, struct slice bytes)
     }
 }
 
-/* {6, Pid, '', brain} and a payload, from the pid of `from`. */
-static void client_frame(struct buffer *frame, const char *from, struct slice payload)
+/* {6, Pid, '', To} and a payload, from the pid of `from`. */
+static void client_frame_to(
+    struct buffer *frame, const char *from, const char *to, struct slice payload)
 {
     static const uint8_t begin[] = {0, 0, 0, 0, 'p', 131, 104, 4, 97, 6};
-    static const uint8_t to[] = {119, 0, 119, 5, 'b', 'r', 'a', 'i', 'n', 131};
     size_t at = frame->size;
     buffer_append(frame, begin, sizeof(begin));
     etf_write_pid(frame, slice_of_string(from), 9, 0, 77);
-    buffer_append(frame, to, sizeof(to));
+    etf_write_atom(frame, "");
+    etf_write_atom(frame, to);
+    etf_write_version(frame);
     buffer_append_slice(frame, payload);
     if (buffer_status(frame) == 0) /* else a test of this very thing is running */
         store_be32(frame->data + at, (uint32_t)(frame->size - at - 4));
+}
+
+static void client_frame(struct buffer *frame, const char *from, struct slice payload)
+{
+    client_frame_to(frame, from, "brain", payload);
 }
 
 static void client_send(struct client *client, const char *from, struct slice payload)

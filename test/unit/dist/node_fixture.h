@@ -21,6 +21,11 @@ struct seen_node {
     connection_id from;
     bool close_on_message;
     size_t answer_bytes; /* of the binary that every message is answered with */
+    /* Of struct node_events, with this struct as context. */
+    void (*on_up)(void *context, connection_id id, struct channel *channel);
+    void (*on_down)(void *context, connection_id id, struct slice peer);
+    void (*on_named)(void *context, connection_id from, struct channel *channel, size_t which,
+        const struct channel_message *message);
 };
 
 static uv_loop_t loop;
@@ -116,6 +121,9 @@ static int open_node(struct seen_node *seen, const struct node_options *options)
             .on_ready = seen_ready,
             .on_failed = seen_failed,
             .on_message = seen_message,
+            .on_up = seen->on_up,
+            .on_down = seen->on_down,
+            .on_named = seen->on_named,
         },
         &why);
 }
