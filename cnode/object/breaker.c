@@ -86,9 +86,7 @@ void breaker_shelve(struct store *store, uint32_t *budget)
 
 uint64_t breaker_next_ms(const struct store *store)
 {
-    bool wanted = !list_is_empty(&store->ready) || !list_is_empty(&store->urgent) ||
-                  !list_is_empty(&store->retries) || !list_is_empty(&store->cold);
-    if (!store->breaker_open || store->metrics.persisting > 0 || !wanted)
+    if (!store->breaker_open || store->metrics.persisting > 0 || !store_has_waiting_dumps(store))
         return UINT64_MAX;
     return store->breaker_probe_at_ms > store->now_ms ? store->breaker_probe_at_ms - store->now_ms
                                                       : 0;

@@ -7,7 +7,7 @@
 
 /* Twice as long after each failure, and of that a random part between a half and all, so that what
  * failed together does not come back together. A drain does not double: it wants to know soon. */
-void store_back_off(struct store *store, struct object *object, uint64_t now_ms)
+static uint64_t next_delay_ms(struct store *store, struct object *object)
 {
     uint64_t delay_ms = store->options.retry_min_ms;
     unsigned doublings = store->draining ? 0 : object->failures;
@@ -16,11 +16,16 @@ void store_back_off(struct store *store, struct object *object, uint64_t now_ms)
                                                                : store->options.retry_max_ms;
     if (object->failures < UINT8_MAX)
         object->failures++;
-    delay_ms -= store_random(store) % (delay_ms / 2 + 1);
+    return delay_ms - store_random(store) % (delay_ms / 2 + 1);
+}
+
+void store_back_off(
+    struct store *store, struct wheel *wheel, struct object *object, uint64_t now_ms)
+{
     object->stage = OBJECT_LISTED;
-    object->retry_at_ms = now_ms + delay_ms;
+    object->retry_at_ms = now_ms + next_delay_ms(store, object);
     list_remove(&object->link);
-    wheel_insert(&store->backoff, &object->link, object->retry_at_ms);
+    wheel_insert(wheel, &object->link, object->retry_at_ms);
 }
 
 static void advance_retries(struct store *store, uint64_t now_ms, uint32_t *budget)
@@ -33,6 +38,19 @@ static void advance_retries(struct store *store, uint64_t now_ms, uint32_t *budg
             wheel_insert(&store->backoff, link, object->retry_at_ms);
         else
             list_append(&store->retries, link);
+    }
+}
+
+static void advance_copies(struct store *store, uint64_t now_ms, uint32_t *budget)
+{
+    struct link *link;
+    while (*budget > 0 && (link = wheel_take(&store->copies, now_ms)) != NULL) {
+        struct object *object = list_entry(link, struct object, link);
+        --*budget;
+        if (object->retry_at_ms > now_ms)
+            wheel_insert(&store->copies, link, object->retry_at_ms);
+        else
+            object_load(store, object);
     }
 }
 
@@ -98,6 +116,13 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
     return value < limit ? value : limit;
 }
 
+/* Dumps may begin again at any time, and nobody says so. */
+static uint64_t fence_next_ms(const struct store *store)
+{
+    enum { LOOK_AGAIN_MS = 100 };
+    return store_has_waiting_dumps(store) ? LOOK_AGAIN_MS : UINT64_MAX;
+}
+
 uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
 {
     store_set_now(store, now_ms);
@@ -106,6 +131,8 @@ uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
     if (store->breaker_open)
         breaker_shelve(store, &left);
     advance_retries(store, now_ms, &left);
+    if (store->events.grant)
+        advance_copies(store, now_ms, &left);
     if (store->draining)
         advance_drain(store, &left);
     store_advance_rest(store, PAGE_DIRTY, &left);
@@ -122,10 +149,13 @@ uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget)
     next_ms = at_most(next_ms, store->options.wait_timeout_ms);
     if (store->options.max_dirty_ms > 0)
         next_ms = at_most(next_ms, store->options.max_dirty_ms);
-    next_ms = at_most(next_ms, breaker_next_ms(store));
+    next_ms =
+        at_most(next_ms, store_is_fenced(store) ? fence_next_ms(store) : breaker_next_ms(store));
     for (unsigned kind = 0; kind < PAGE_KINDS; kind++)
         next_ms = at_most(next_ms, wheel_next_ms(&store->idle[kind], now_ms));
     next_ms = at_most(next_ms, wheel_next_ms(&store->backoff, now_ms));
+    if (store->events.grant)
+        next_ms = at_most(next_ms, wheel_next_ms(&store->copies, now_ms));
     if (store->deadlines.oldest && store->deadlines.oldest->deadline_ms > now_ms)
         next_ms = at_most(next_ms, store->deadlines.oldest->deadline_ms - now_ms);
     return next_ms > 0 ? next_ms : 1;

@@ -68,6 +68,7 @@ void object_free(struct store *store, struct object *object)
 {
     struct value held = take_held(store, object);
     value_drop(&held);
+    copy_drop(store, object);
     store->object_memory -= memory_of(sizeof(*object));
     heap_release(object);
 }
@@ -101,6 +102,14 @@ static void hold(struct store *store, struct object *object, uint64_t now_ms)
     list_append(&store->retries, &object->link);
 }
 
+void object_load(struct store *store, struct object *object)
+{
+    list_remove(&object->link);
+    object->stage = OBJECT_LOADING;
+    store->metrics.loading++;
+    store->events.load(store->events.context, object, item_id(object->item));
+}
+
 /* A read waits for what the warehouse has, and nothing is under way that would bring it. A dump in
  * line is put off until it is known: it may not be needed any more. */
 static bool look(struct store *store, struct object *object)
@@ -111,10 +120,7 @@ static bool look(struct store *store, struct object *object)
         return false;
     if (object->stage == OBJECT_LISTED && object->retry_at_ms == 0)
         object->soon = true;
-    list_remove(&object->link);
-    object->stage = OBJECT_LOADING;
-    store->metrics.loading++;
-    store->events.load(store->events.context, object, item_id(object->item));
+    object_load(store, object);
     return true;
 }
 
@@ -124,6 +130,10 @@ void object_settle(struct store *store, struct object *object, uint64_t now_ms)
     if (object->pins > 0 || look(store, object) || object->stage != OBJECT_RESTING)
         return;
     list_remove(&object->link);
+    if (object->copy) {
+        copy_list(store, object, now_ms);
+        return;
+    }
     if (item->flags & ITEM_DIRTY && (object->soon || object->persists.first)) {
         object_hurry(store, object);
         return;
@@ -166,7 +176,7 @@ void object_unpin(struct store *store, struct object *object, uint64_t now_ms)
         return;
     if (object->item)
         object_settle(store, object, now_ms);
-    else
+    else if (object->stage == OBJECT_RESTING)
         object_free(store, object); /* given up meanwhile */
 }
 
@@ -238,6 +248,10 @@ static bool start_dump(struct store *store, struct object *object)
         send_held(store, object);
         return true;
     }
+    if (store->events.grant && object_is_outdated(store, object)) {
+        object_await_grant(store, object);
+        return true;
+    }
     assert(item->flags & ITEM_DIRTY && object->stage == OBJECT_LISTED && !object->rewritten);
     struct version version = epochs_unpack(&store->epochs, object->version);
     if (!is_recorded(store, version.seq) && !hold_dump(store, object))
@@ -264,7 +278,7 @@ static bool start_dump(struct store *store, struct object *object)
 /* The next object to dump, still in its list; NULL: none, or no memory. */
 static struct object *next_dump(struct store *store)
 {
-    if (!breaker_allows(store))
+    if (!breaker_allows(store) || store_is_fenced(store))
         return NULL;
     struct link *link = list_first(&store->ready);
     if (!link)
@@ -319,11 +333,12 @@ static void confirm(struct store *store, struct object *object)
         object_become_clean(store, object);
     }
     store->metrics.dumps_done++;
+    store_tell_stored(store, item_id(item), object->stored);
     store_answer_persists(store, object, false, STORE_DONE);
 }
 
 /* Until a dump is confirmed, the object is as old as its first write that is not dumped. */
-static void forget_dump(struct store *store, struct object *object)
+void object_forget_dump(struct store *store, struct object *object)
 {
     if (object->rewritten)
         ages_leave(&store->ages, object->later_age);
@@ -338,7 +353,7 @@ void object_let_go(struct store *store, struct object *object)
         return;
     struct value held = take_held(store, object);
     value_drop(&held);
-    forget_dump(store, object);
+    object_forget_dump(store, object);
     if (!object->repeated)
         object->dumped = (struct version){0, 0, 0}; /* was never tried */
 }
@@ -374,13 +389,13 @@ void store_free_held(struct store *store, uint64_t seq, int status)
 
 static void fail(struct store *store, struct object *object, int status, uint64_t now_ms)
 {
-    forget_dump(store, object);
+    object_forget_dump(store, object);
     store->metrics.dumps_failed++;
     object->conflicts = 0;
     object->guarded = false;
     store_forget_guard(object, UINT64_MAX);
     if (!breaker_failed(store)) {
-        store_back_off(store, object, now_ms);
+        store_back_off(store, &store->backoff, object, now_ms);
         store_answer_persists(store, object, true, status);
         return;
     }
@@ -413,12 +428,32 @@ static void give_up(struct store *store, struct object *object)
 {
     struct item *item = object->item;
     struct value value = item_value(item);
-    forget_dump(store, object);
+    object_forget_dump(store, object);
     store->metrics.dumps_late++;
     store->events.set_aside(store->events.context, item_id(item),
         epochs_unpack(&store->epochs, object->version),
         item->flags & ITEM_TOMBSTONE ? NULL : &value);
     leave_to(store, object, BRAIN_ECONFLICT);
+}
+
+/* A conflict in a member's store. Only owners write, so what is newer was written by one with a
+ * higher epoch: ours must be dumped under one that is higher still (R4). */
+static void outrun(
+    struct store *store, struct object *object, struct version stored, uint64_t now_ms)
+{
+    object_forget_dump(store, object);
+    object->stored = stored;
+    object->stored_known = true;
+    object->outdated = version_compare(stored, object->dumped) > 0;
+    if (object_is_outdated(store, object)) {
+        store->metrics.dumps_failed++;
+        object->conflicts = 0;
+        object_await_grant(store, object);
+    } else if (++object->conflicts > CONFLICTS_MAX) {
+        fail(store, object, BRAIN_EWAREHOUSE, now_ms);
+    } else {
+        object_hurry(store, object);
+    }
 }
 
 /* The warehouse holds something else than expected. */
@@ -430,8 +465,13 @@ static void conflict(
     breaker_succeeded(store);
     /* Our own earlier attempt, whose answer was lost, with us or with the process before us. Where
      * there was none, a process before us had raised its epoch to just where ours is. */
-    if (order == 0 && (object->repeated || object->stored_known || restored)) {
+    if (order == 0 &&
+        (object->repeated || object->stored_known || restored || store->events.grant)) {
         confirm(store, object);
+        return;
+    }
+    if (store->events.grant) {
+        outrun(store, object, stored, now_ms);
         return;
     }
     /* A newer version than one we knew. One that we never knew is from before this process: alone,
@@ -454,7 +494,7 @@ static void conflict(
     }
     if (restored && !object->rewritten)
         object->item->flags &= (uint8_t)~ITEM_UNSURE; /* this was a look, too */
-    forget_dump(store, object);
+    object_forget_dump(store, object);
     store_raise_above(store, stored);
     if (++object->conflicts > CONFLICTS_MAX ||
         (order >= 0 && store_renew_version(store, object->item) != 0)) {
@@ -475,6 +515,11 @@ void store_dumped(struct store *store, struct object *object, int status,
     object->pins++;
     store->metrics.persisting--;
     store->dumping_bytes -= object->dumped_bytes;
+    if (!object->item) { /* abandoned */
+        object_unpin(store, object, now_ms);
+        store_pump(store);
+        return;
+    }
     if (status == 0)
         confirm(store, object);
     else if (status == BRAIN_ECONFLICT && stored)

@@ -92,6 +92,23 @@ static void compare_restored(struct store *store, struct object *object, struct 
         object->stored_known = store_renew_version(store, item) == 0;
 }
 
+/* Of what the warehouse has with what was restored, or written in the meantime. */
+static void compare(struct store *store, struct object *object, struct version stored)
+{
+    struct item *item = object->item;
+    bool unknown = item->flags & ITEM_UNKNOWN;
+    store_raise_above(store, stored);
+    if (!unknown && store_must_look(store, item)) {
+        compare_restored(store, object, stored);
+    } else if (!unknown) {
+        /* The write wins, so it must be the later version. Without memory or journal for that, the
+         * dump's conflict will say so again. */
+        struct version own = epochs_unpack(&store->epochs, object->version);
+        object->stored_known =
+            version_compare(own, stored) > 0 || store_renew_version(store, item) == 0;
+    }
+}
+
 void store_loaded(struct store *store, struct object *object, int status,
     const struct version *version, const struct value *value, uint64_t now_ms)
 {
@@ -100,25 +117,21 @@ void store_loaded(struct store *store, struct object *object, int status,
     object->stage = OBJECT_RESTING;
     object->pins++;
     store->metrics.loading--;
+    if (!object->item) { /* abandoned */
+        object_unpin(store, object, now_ms);
+        return;
+    }
+    struct value copy = value_none();
     if (status == 0 || status == STORE_ABSENT) {
         struct version stored = version ? *version : (struct version){0, 0, 0};
-        bool restored =
-            !(object->item->flags & ITEM_UNKNOWN) && store_must_look(store, object->item);
-        bool overwritten = !restored && !(object->item->flags & ITEM_UNKNOWN);
-        store_raise_above(store, stored);
         object->stored = stored;
         object->stored_known = true;
-        if (restored)
-            compare_restored(store, object, stored);
-        if (overwritten) {
-            /* The write wins, so it must be the later version. Without memory or journal for that,
-             * the dump's conflict will say so again. */
-            struct version own = epochs_unpack(&store->epochs, object->version);
-            object->stored_known =
-                version_compare(own, stored) > 0 || store_renew_version(store, object->item) == 0;
-        } else if (status == 0 && object->item->flags & ITEM_UNKNOWN) {
+        if (store->events.grant)
+            status = copy_compare(store, object, status, &copy);
+        else
+            compare(store, object, stored);
+        if (status == 0 && object->item->flags & ITEM_UNKNOWN)
             status = fill(store, object, stored, value);
-        }
     }
     if (status == 0)
         store->metrics.loads_found++;
@@ -126,10 +139,11 @@ void store_loaded(struct store *store, struct object *object, int status,
         store->metrics.loads_absent++;
     else
         store->metrics.loads_failed++;
-    answer_loads(store, object, status == 0 ? STORE_FOUND : status, value);
+    answer_loads(store, object, status == 0 ? STORE_FOUND : status, copy.block ? &copy : value);
+    value_drop(&copy);
     if (!(object->item->flags & ITEM_DIRTY))
-        store_answer_persists(store, object, true, STORE_DONE);
+        store_answer_persists(store, object, true, object->copy ? status : STORE_DONE);
     object_unpin(store, object, now_ms);
-    store_make_room(store, 0, 0, store_looks_for(status == 0 ? value->size : 0));
+    store_make_room(store, 0, 0, store_looks_for(value ? value->size : 0));
     store_pump(store);
 }

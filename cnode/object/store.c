@@ -48,6 +48,7 @@ struct store *store_create(const struct store_options *options, struct store_eve
     store->pass_gap[PAGE_CLEAN] = (uint32_t)(ttl_ms / granularity_ms / 16);
     store->pass_gap[PAGE_DIRTY] = (uint32_t)(shortest_ms / granularity_ms / 16);
     wheel_init(&store->backoff, store->options.retry_min_ms / 8 + 1);
+    wheel_init(&store->copies, store->backoff.granularity_ms);
     list_init(&store->unwritten);
     list_init(&store->unrecorded);
     list_init(&store->ready);
@@ -172,7 +173,7 @@ static void drop_versions(struct store *store, struct item *item)
         epochs_drop(&store->epochs, *item_stored(item));
 }
 
-void store_remove(struct store *store, struct item *item)
+static void take_out(struct store *store, struct item *item)
 {
     assert(!(item->flags & ITEM_BUSY));
     store_uncount(store, item);
@@ -181,6 +182,19 @@ void store_remove(struct store *store, struct item *item)
     store_leave_cold(store, item);
     drop_versions(store, item);
     table_remove(&store->table, table_hash(&store->table, item_id(item)), item);
+}
+
+void store_remove(struct store *store, struct item *item)
+{
+    take_out(store, item);
+    if (store->events.grant)
+        store->events.released(store->events.member, item_id(item), store->now_ms);
+    item_release(&store->pages, item);
+}
+
+void store_give_up(struct store *store, struct item *item)
+{
+    take_out(store, item);
     item_release(&store->pages, item);
 }
 
@@ -203,28 +217,36 @@ void store_prefetch_item(const struct store *store, uint64_t hash)
 
 /* ---- get ------------------------------------------------------------------------------------- */
 
-static int start_load(struct store *store, struct slice id, uint64_t hash, uint64_t now_ms,
-    struct store_waiter *waiter)
+struct object *store_add_unknown(struct store *store, struct slice id, uint64_t hash)
 {
     struct item *item = item_create(&store->pages, id, NULL, false);
     if (!item)
-        return BRAIN_ENOMEM;
+        return NULL;
     item->flags |= ITEM_UNKNOWN;
     struct object *object = object_create(store, item);
     if (!object || table_insert(&store->table, hash, item) != 0) {
         if (object)
             object_free(store, object);
         item_release(&store->pages, item);
-        return BRAIN_ENOMEM;
+        return NULL;
     }
     store_count(store, item);
     store_touch(store, item);
-    object->stage = OBJECT_LOADING;
-    store->metrics.loading++;
+    return object;
+}
+
+static int start_load(struct store *store, struct slice id, uint64_t hash, uint64_t now_ms,
+    struct store_waiter *waiter)
+{
+    if (!waiter)
+        return STORE_WAIT;
+    struct object *object = store_add_unknown(store, id, hash);
+    if (!object)
+        return BRAIN_ENOMEM;
     store->metrics.misses++;
     waiters_push(&store->deadlines, &object->reads, waiter, object, WAITER_LOAD,
         now_ms + store->options.wait_timeout_ms);
-    store->events.load(store->events.context, object, item_id(item));
+    object_load(store, object);
     return STORE_WAIT;
 }
 
@@ -243,8 +265,10 @@ int store_get_hashed(struct store *store, struct slice id, uint64_t hash, uint64
         return start_load(store, id, hash, now_ms, waiter);
     store_touch(store, item);
     if (item->flags & (ITEM_BUSY | ITEM_UNSURE) && store_read_waits(store, item)) {
+        if (!waiter)
+            return STORE_WAIT;
         int status = store_queue_read(store, item, now_ms, waiter);
-        if (status == STORE_WAIT && waiter->kind == WAITER_LOOK)
+        if (status == STORE_WAIT && (waiter->kind == WAITER_LOOK || copy_is_listed(item->object)))
             object_settle(store, item->object, now_ms); /* looks at the warehouse */
         return status;
     }
@@ -265,7 +289,8 @@ int store_persist(
     if (!item)
         return STORE_DONE;
     struct object *object = object_of(item);
-    if (!(item->flags & ITEM_DIRTY)) {
+    bool has_copy = object && object->copy; /* which may have to be dumped */
+    if (!(item->flags & ITEM_DIRTY) && !has_copy) {
         if (object) {
             object->leave = true; /* when what is under way is over */
         } else {
@@ -288,7 +313,9 @@ int store_persist(
             now_ms + store->options.wait_timeout_ms);
         waiter->state = next ? WAITER_NEXT_DUMP : WAITER_THIS_DUMP;
     }
-    if (object->stage == OBJECT_LISTED)
+    if (copy_is_listed(object))
+        object_load(store, object);
+    else if (object->stage == OBJECT_LISTED)
         object_hurry(store, object);
     else
         object_settle(store, object, now_ms);

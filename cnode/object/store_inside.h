@@ -8,6 +8,8 @@
  *   breaker.c  pausing the dumps while the warehouse fails
  *   memory.c   what RAM is taken, and who leaves first
  *   rest.c     items at rest: which page is to be looked at when, and what is found there
+ *   member.c   the store of a member: epochs that are too low, giving up, what others ask
+ *   copies.c   what was adopted with a copy
  *   compact.c  moving items out of pages that are nearly empty
  *   idle.c     what time brings: idle steps, retries, expired waiters, drain
  *
@@ -18,7 +20,8 @@
  *   ITEM_COLD      dirty and idle (or draining): dumped when it is its turn; its page is in `cold`
  *   ITEM_BUSY      it has a struct object, which is
  *       LOADING    waiting for store_loaded
- *       LISTED     waiting for its dump to begin: in `urgent`, `retries` or `backoff`
+ *       LISTED     waiting for its dump to begin: in `urgent`, `retries` or `backoff`; or, with a
+ *                  `copy`, for its next load: in `copies`
  *       DUMPING    waiting for store_dumped; or, with `held`, for the record of the version that is
  *                  to be dumped (`unrecorded`), then for its turn (`ready`)
  *       RESTING    while an event is being handled (object_settle decides what is next), or as long
@@ -47,11 +50,20 @@
 #include "waiters.h"
 #include "wheel.h"
 
+/* What other members held of an object when it was adopted (R7), until it is compared with what the
+ * warehouse holds. The item is ITEM_UNKNOWN: a write drops the copy. */
+struct copy {
+    struct version version;
+    bool deleted;
+    struct value value; /* with a block, unless `deleted` */
+};
+
 enum object_stage { OBJECT_RESTING, OBJECT_LOADING, OBJECT_LISTED, OBJECT_DUMPING };
 
 /* An item with something under way. */
 struct object {
-    struct item *item;             /* NULL: given up, only pinned */
+    struct item *item;             /* NULL: given up, only pinned; or abandoned, and its load or
+                                      dump is still under way */
     struct packed_version version; /* of the item */
     struct link link;              /* LISTED, or held */
     struct link unwritten;         /* its first read waits for the journal: in store.unwritten */
@@ -61,6 +73,7 @@ struct object {
     struct version dumped; /* DUMPING: the version under way, and the bytes it takes */
     uint64_t dumped_bytes;
     struct value held_value; /* of `dumped`; none: a tombstone */
+    struct copy *copy;       /* or NULL */
     uint64_t retry_at_ms;
     uint32_t pins;
     uint8_t stage;
@@ -73,6 +86,7 @@ struct object {
     bool held;      /* DUMPING: the dump has not begun */
     bool soon;      /* dump as soon as it may begin: somebody said {p, Id}, or waits for it */
     bool leave;     /* out of RAM once clean: {p, Id}, and nothing was written since */
+    bool outdated;  /* `stored` is not below the grant: no dump before it is */
     bool guarded;   /* reads of the item's version wait for its dump: STORE_ACK_WAREHOUSE */
 };
 
@@ -96,6 +110,7 @@ struct store {
     struct link unwritten;         /* objects, by unwritten_seq */
     struct wheel idle[PAGE_KINDS]; /* pages; of the same granularity */
     struct wheel backoff;          /* objects */
+    struct wheel copies;           /* objects: LISTED, with a copy */
     struct link unrecorded;        /* objects, held */
     struct link ready;             /* objects to be dumped, in this order of precedence: */
     struct link urgent;            /* objects */
@@ -113,6 +128,7 @@ struct store {
     bool pumping;
     bool draining;
     size_t drain_cursor;
+    size_t abandon_cursor; /* a bucket */
     bool drain_scanned;
     bool breaker_open;
     uint32_t breaker_failures; /* of dumps, of whatever object, in a row */
@@ -130,8 +146,12 @@ void store_touch(struct store *store, struct item *item);
 /* Adds an item to the metrics, or takes it out: around every change of what they count. */
 void store_count(struct store *store, const struct item *item);
 void store_uncount(struct store *store, const struct item *item);
-/* Takes an item that has no struct object (any more) out of RAM. */
+/* Takes an item that has no struct object (any more) out of RAM. It is released: no longer owned.
+ * store_give_up: without saying so. */
 void store_remove(struct store *store, struct item *item);
+void store_give_up(struct store *store, struct item *item);
+/* A new item that is ITEM_UNKNOWN, with an object that is RESTING. NULL: no memory. */
+struct object *store_add_unknown(struct store *store, struct slice id, uint64_t hash);
 uint64_t store_random(struct store *store);
 static inline struct object *object_of(const struct item *item)
 {
@@ -153,7 +173,14 @@ static inline uint64_t item_seq(const struct store *store, const struct item *it
 /* write.c */
 /* Gives the item the next version of this store, in the journal too. An error: it keeps its own. */
 int store_renew_version(struct store *store, struct item *item);
-/* Every version given from now on is above `seen`. */
+/* The same, under this epoch. */
+int store_restamp_item(struct store *store, struct item *item, struct version epoch);
+/* The dump under way is of an older version from now on, though of the same value. */
+void object_rewrite(struct store *store, struct object *object);
+/* The object's copy becomes what it is, by a new version, as a write would. The memory limit is not
+ * looked at. An error: nothing is changed. */
+int store_write_copy(struct store *store, struct object *object, uint64_t now_ms);
+/* Every version given from now on is above `seen`; not in a member's store. */
 void store_raise_above(struct store *store, struct version seen);
 /* The item's record is needed no more. */
 void store_bury_record(struct store *store, uint64_t seq);
@@ -187,14 +214,77 @@ void object_free(struct store *store, struct object *object);
 void object_settle(struct store *store, struct object *object, uint64_t now_ms);
 /* Undoes one `pins++`, then settles; the object may be gone after that. */
 void object_unpin(struct store *store, struct object *object, uint64_t now_ms);
+/* Asks for the item's load, wherever the object was listed. */
+void object_load(struct store *store, struct object *object);
 /* To be dumped before all that is not urgent. */
 void object_hurry(struct store *store, struct object *object);
 /* Starts as many dumps as may be under way at once. */
 void store_pump(struct store *store);
 /* The journal was at `seq`, status as of store_written: what was held for it moves on. */
 void store_free_held(struct store *store, uint64_t seq, int status);
+/* The dump under way will not make anything clean. */
+void object_forget_dump(struct store *store, struct object *object);
 /* Held no longer, and not dumped: RESTING. */
 void object_let_go(struct store *store, struct object *object);
+
+static inline int epoch_compare(struct version a, struct version b)
+{
+    a.seq = b.seq = 0;
+    return version_compare(a, b);
+}
+static inline bool version_is_zero(struct version version)
+{
+    return version_compare(version, (struct version){0, 0, 0}) == 0;
+}
+
+/* member.c: all of it only where events.grant is set, unless it says otherwise */
+void member_tell_written(struct store *store, const struct item *item);
+/* R4: must the dump wait for a higher epoch? If the grant has one already, the item is written
+ * again under it. */
+bool object_is_outdated(struct store *store, struct object *object);
+/* Asks for one, and lists the object for another try. */
+void object_await_grant(struct store *store, struct object *object);
+/* R11: may no dump begin now? In any store. */
+static inline bool store_is_fenced(const struct store *store)
+{
+    return store->events.grant && !store->events.may_dump(store->events.member, store->now_ms);
+}
+/* In any store. */
+static inline int store_reserve(struct store *store, struct slice id)
+{
+    return store->events.grant ? store->events.reserve(store->events.member, id) : 0;
+}
+static inline void store_tell_written(struct store *store, const struct item *item)
+{
+    if (store->events.grant)
+        member_tell_written(store, item);
+}
+static inline void store_tell_stored(struct store *store, struct slice id, struct version version)
+{
+    if (store->events.grant)
+        store->events.stored(store->events.member, id, version, store->now_ms);
+}
+
+/* copies.c */
+/* In any store; there may be none. */
+void copy_drop(struct store *store, struct object *object);
+/* The load failed, or the copy could not be written: waits for another try. */
+void copy_list(struct store *store, struct object *object, uint64_t now_ms);
+/* R7: what the load brought (`status` 0 or STORE_ABSENT) with the copy, or with what was written in
+ * the meantime. Returns `status`; or that of the copy, if it wins, with its value in `*shown` (a
+ * reference); or an error: the copy is kept. */
+int copy_compare(struct store *store, struct object *object, int status, struct value *shown);
+static inline bool copy_is_listed(const struct object *object)
+{
+    return object && object->copy && object->stage == OBJECT_LISTED;
+}
+static inline void copy_unlist(struct object *object)
+{
+    list_remove(&object->link);
+    object->stage = OBJECT_RESTING;
+    object->retry_at_ms = 0;
+    object->failures = 0;
+}
 
 /* load.c */
 /* The warehouse has this version of the item. */
@@ -207,6 +297,11 @@ bool store_is_lost_successor(struct version stored, struct version restored);
 
 /* breaker.c */
 bool breaker_allows(const struct store *store);
+static inline bool store_has_waiting_dumps(const struct store *store)
+{
+    return !list_is_empty(&store->ready) || !list_is_empty(&store->urgent) ||
+           !list_is_empty(&store->retries) || !list_is_empty(&store->cold);
+}
 /* The warehouse answered a dump, whatever it said. */
 void breaker_succeeded(struct store *store);
 /* It did not. True: the dump is not to be retried by itself, all dumps pause. */
@@ -251,6 +346,8 @@ struct item *store_coldest(struct store *store, enum page_kind kind, uint32_t *l
 bool store_compact(struct store *store, bool clearly, uint32_t *budget);
 
 /* idle.c */
-void store_back_off(struct store *store, struct object *object, uint64_t now_ms);
+/* Lists the object in `backoff` or `copies`, for later and later. */
+void store_back_off(
+    struct store *store, struct wheel *wheel, struct object *object, uint64_t now_ms);
 
 #endif

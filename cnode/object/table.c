@@ -479,3 +479,47 @@ bool table_scan(struct table *table, size_t *cursor, table_visit_cb visit, void 
     ++*cursor;
     return true;
 }
+
+static uint64_t reverse_bits(uint64_t bits)
+{
+    bits = (bits >> 1 & UINT64_C(0x5555555555555555)) | (bits & UINT64_C(0x5555555555555555)) << 1;
+    bits = (bits >> 2 & UINT64_C(0x3333333333333333)) | (bits & UINT64_C(0x3333333333333333)) << 2;
+    bits = (bits >> 4 & UINT64_C(0x0F0F0F0F0F0F0F0F)) | (bits & UINT64_C(0x0F0F0F0F0F0F0F0F)) << 4;
+    return __builtin_bswap64(bits);
+}
+
+/* What a bucket holds are the hashes that end with its number: their reversed bits are a range. As
+ * long as a bucket is not split off, its items are in the one with a bit less, whose range is that
+ * of both. The cursor is the reversed hash that comes next. */
+bool table_next(
+    const struct table *table, uint64_t *cursor, unsigned buckets, const struct item **item)
+{
+    *item = NULL;
+    for (; buckets > 0; buckets--) {
+        uint64_t hash = reverse_bits(*cursor), mask = table->mask, nearest = UINT64_MAX;
+        if ((hash & mask) >= table->buckets)
+            mask >>= 1;
+        for (const struct table_bucket *b = bucket_at(table, hash & mask); b;
+             b = next_of(table, b)) {
+            for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+                if (is_free(b, i))
+                    continue;
+                const struct item *other = slot_item(table, slot_at(b, i));
+                uint64_t place = reverse_bits(table_hash(table, item_id(other)));
+                if (place >= *cursor && (!*item || place < nearest)) {
+                    nearest = place;
+                    *item = other;
+                }
+            }
+        }
+        uint64_t last = *cursor | reverse_bits(~mask);
+        if (*item) {
+            *cursor = nearest + 1; /* after the very last possible one it starts again */
+            return true;
+        }
+        *cursor = last + 1;
+        if (last == UINT64_MAX)
+            return false;
+    }
+    return true;
+}

@@ -45,6 +45,14 @@ int table_insert(struct table *table, uint64_t hash, struct item *item);
 void table_replace(struct table *table, uint64_t hash, struct item *old, struct item *new);
 void table_remove(struct table *table, uint64_t hash, struct item *item);
 
+/* The item after the one at `*cursor` (0 to start), looking at `buckets` buckets at most: true with
+ * `*item` NULL when there is none in them. False: no more, and the cursor is 0 again. The order is
+ * that of the reversed bits of the hashes: so every item that stays in the table is seen, whatever
+ * is split and merged meanwhile. (One of two whose 64 bits are the same is not: for 10^8 items the
+ * odds that there are such are 1 in 4000.) */
+bool table_next(
+    const struct table *table, uint64_t *cursor, unsigned buckets, const struct item **item);
+
 typedef void (*table_visit_cb)(void *context, struct item *item);
 /* Visits one bucket and moves the cursor (0 to start); false when it has passed the last. While
  * `keep_buckets` is set, every item that stays in the table is visited at least once. `visit` must

@@ -4,7 +4,8 @@ struct waiter_line *waiters_line(struct waiter_line *records, const struct store
 {
     if (waiter->kind == WAITER_RECORD)
         return records;
-    return waiter->kind == WAITER_PERSIST ? &waiter->object->persists : &waiter->object->reads;
+    bool for_dump = waiter->kind == WAITER_PERSIST || waiter->kind == WAITER_STORED;
+    return for_dump ? &waiter->object->persists : &waiter->object->reads;
 }
 
 void waiters_push(struct waiter_deadlines *deadlines, struct waiter_line *line,

@@ -14,9 +14,11 @@ enum {
     WAITER_VALUE,   /* a read of `captured`, behind other reads or before its acknowledgement */
     WAITER_ABSENT,  /* the same, of an object deleted meanwhile */
     WAITER_PERSIST, /* for a dump */
+    WAITER_STORED,  /* a write, for the same; in one line with them */
     WAITER_RECORD,  /* a write, for the journal to be at `seq`; it has no object */
 };
-/* store_waiter.state of WAITER_PERSIST: is the dump under way the one it waits for, or the next? */
+/* store_waiter.state of WAITER_PERSIST and WAITER_STORED: is the dump under way the one it waits
+ * for, or the next? */
 enum { WAITER_NEXT_DUMP, WAITER_THIS_DUMP };
 /* store_waiter.state of reads: what must have been acknowledged of the version `seq` they saw. */
 enum { WAITER_NEEDS_RECORD = 1, WAITER_NEEDS_DUMP = 2, WAITER_NO_MEMORY = 4 /* to show it */ };

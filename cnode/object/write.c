@@ -5,18 +5,37 @@
 
 /* ---- versions and their records -------------------------------------------------------------- */
 
-static int next_version(struct store *store, struct packed_version *packed)
+/* In a member's store: what is dirty keeps its epoch, it was written under the grant or was stamped
+ * again; all else asks for it. */
+static bool epoch_of(
+    const struct store *store, const struct item *item, struct slice id, struct version *epoch)
 {
-    struct version next = store->latest;
-    next.seq++;
-    int status = epochs_hold(&store->epochs, next, packed);
-    if (status == 0)
-        store->latest = next;
+    if (item && item->flags & ITEM_DIRTY) {
+        *epoch = epochs_unpack(&store->epochs, item_version(item));
+        return true;
+    }
+    return store->events.grant(store->events.member, id, epoch);
+}
+
+/* Of this epoch. What can fail before its record is given to the journal. */
+static int next_version(
+    struct store *store, struct slice id, struct version epoch, struct packed_version *packed)
+{
+    epoch.seq = store->latest.seq + 1;
+    if (epochs_hold(&store->epochs, epoch, packed) != 0)
+        return BRAIN_ENOMEM;
+    int status = store_reserve(store, id);
+    if (status != 0)
+        epochs_drop(&store->epochs, *packed);
+    else
+        store->latest.seq = epoch.seq;
     return status;
 }
 
 void store_raise_above(struct store *store, struct version seen)
 {
+    if (store->events.grant) /* the epoch is not ours to raise */
+        return;
     if (version_compare(seen, store->latest) <= 0)
         return;
     if (seen.counter < UINT64_MAX)
@@ -48,11 +67,11 @@ void store_bury_record(struct store *store, uint64_t seq)
         store->events.record_dead(store->events.context, seq);
 }
 
-int store_renew_version(struct store *store, struct item *item)
+int store_restamp_item(struct store *store, struct item *item, struct version epoch)
 {
     assert(item->flags & ITEM_DIRTY);
     struct packed_version version;
-    int status = next_version(store, &version);
+    int status = next_version(store, item_id(item), epoch, &version);
     if (status != 0)
         return status;
     struct value value = item_value(item);
@@ -66,7 +85,16 @@ int store_renew_version(struct store *store, struct item *item)
     item_set_version(item, version);
     announce_record(store, item_seq(store, item));
     store_bury_record(store, old_seq);
+    store_tell_written(store, item);
     return 0;
+}
+
+int store_renew_version(struct store *store, struct item *item)
+{
+    struct version epoch = store->latest;
+    if (store->events.grant)
+        (void)epoch_of(store, item, item_id(item), &epoch); /* it is dirty */
+    return store_restamp_item(store, item, epoch);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -137,11 +165,15 @@ static int prepare(
     struct store *store, struct change *change, const struct version *given, bool needs_object)
 {
     struct item *item = change->item;
-    if (given ? epochs_hold(&store->epochs, *given, &change->version)
-              : next_version(store, &change->version))
-        return BRAIN_ENOMEM;
+    struct version epoch = store->latest;
+    if (!given && store->events.grant && !epoch_of(store, item, change->id, &epoch))
+        return BRAIN_EUNAVAILABLE;
+    int status = given ? epochs_hold(&store->epochs, *given, &change->version)
+                       : next_version(store, change->id, epoch, &change->version);
+    if (status != 0)
+        return status;
     bool inserted = false, over = is_over(store, change);
-    int status = BRAIN_ENOMEM;
+    status = BRAIN_ENOMEM;
     if (needs_object && !change->object && (change->spare = object_allocate(store)) == NULL)
         goto failed;
     struct value recorded = value_none();
@@ -244,6 +276,7 @@ static struct item *commit(struct store *store, struct change *change)
     if (object) {
         object->leave = false;
         object->guarded = false;
+        copy_drop(store, object); /* it is older */
     } else {
         store_rest(store, item);
         if (change->spare)
@@ -273,7 +306,7 @@ static int dump_now(
     object->guarded = true;
     object->soon = true;
     if (waiter)
-        waiters_push(&store->deadlines, &object->persists, waiter, object, WAITER_PERSIST,
+        waiters_push(&store->deadlines, &object->persists, waiter, object, WAITER_STORED,
             now_ms + store->options.wait_timeout_ms);
     if (object->stage == OBJECT_LISTED)
         object_hurry(store, object);
@@ -298,15 +331,19 @@ static bool is_repeat(const struct store *store, const struct item *item, const 
         (store->options.memory_limit_bytes > 0 && store_memory(store) > store->evict_above))
         return false;
     struct version next = epochs_unpack(&store->epochs, item->version), latest = store->latest;
-    return next.view == latest.view && next.counter == latest.counter &&
-           next.seq >> 32 == (latest.seq + 1) >> 32;
+    bool of_epoch =
+        store->events.grant || (next.view == latest.view && next.counter == latest.counter);
+    return of_epoch && next.seq >> 32 == (latest.seq + 1) >> 32;
 }
 
 static int repeat(struct store *store, struct item *item, const struct value *value)
 {
+    int status = store_reserve(store, item_id(item));
+    if (status != 0)
+        return status;
     struct packed_version version = item->version, old = version;
     version.seq = (uint32_t)++store->latest.seq;
-    int status = record(store, item_id(item), version, value);
+    status = record(store, item_id(item), version, value);
     if (status != 0)
         return status;
     item->version = version;
@@ -315,6 +352,7 @@ static int repeat(struct store *store, struct item *item, const struct value *va
     store_touch(store, item);
     announce_record(store, epochs_unpack(&store->epochs, version).seq);
     store_bury_record(store, epochs_unpack(&store->epochs, old).seq);
+    store_tell_written(store, item);
     return 0;
 }
 
@@ -351,10 +389,16 @@ static int write(struct store *store, struct slice id, uint64_t hash, const stru
     int status = prepare(store, &change, NULL, ack == STORE_ACK_WAREHOUSE);
     if (status != 0)
         return status;
+    bool freed = copy_is_listed(change.object);
+    if (freed)
+        copy_unlist(change.object);
     item = commit(store, &change);
+    store_tell_written(store, item);
     if (ack == STORE_ACK_WAREHOUSE)
         return dump_now(store, item, now_ms, waiter);
     status = acknowledge(store, item, ack, now_ms, waiter);
+    if (freed)
+        object_settle(store, item->object, now_ms);
     if (store->draining || store_memory(store) > store->evict_above)
         store_pump(store);
     return status;
@@ -376,6 +420,23 @@ int store_delete(struct store *store, struct slice id, enum store_ack ack, uint6
     struct store_waiter *waiter)
 {
     return write(store, id, table_hash(&store->table, id), NULL, ack, now_ms, waiter);
+}
+
+int store_write_copy(struct store *store, struct object *object, uint64_t now_ms)
+{
+    struct item *item = object->item;
+    const struct copy *copy = object->copy;
+    struct slice id = item_id(item);
+    struct change change = change_of(
+        item, id, table_hash(&store->table, id), copy->deleted ? NULL : &copy->value, now_ms);
+    int status = prepare(store, &change, NULL, false);
+    if (status != 0)
+        return status;
+    bool leave = object->leave;
+    item = commit(store, &change);
+    object->leave = leave;
+    store_tell_written(store, item);
+    return 0;
 }
 
 /* ---- the journal ----------------------------------------------------------------------------- */
@@ -401,8 +462,7 @@ int store_restore(struct store *store, struct slice id, struct version version,
     return 0;
 }
 
-/* The dump under way is of an older version from now on, though of the same value. */
-static void rewrite_dumping(struct store *store, struct object *object)
+void object_rewrite(struct store *store, struct object *object)
 {
     if (object->stage != OBJECT_DUMPING || object->rewritten)
         return;
@@ -430,7 +490,7 @@ static void rewrite(void *context, struct item *item)
     if (store_renew_version(store, item) != 0)
         store->rewrite_refused = true;
     else if (object)
-        rewrite_dumping(store, object);
+        object_rewrite(store, object);
 }
 
 bool store_rewrite(struct store *store, uint64_t first_seq, uint64_t last_seq, uint32_t budget)

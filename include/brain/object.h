@@ -160,13 +160,16 @@ struct store_events {
      * Its record, where there is a journal, was accepted. */
     void (*written)(void *member, struct slice id, struct version version,
         const struct value *value, uint64_t now_ms);
-    /* The warehouse is known to hold this version: it was loaded, or its dump was confirmed. */
+    /* The warehouse is known to hold this version: it was loaded, or its dump was confirmed. Not
+     * told while a dirty version of ours is below it: copies of that are still needed (see
+     * `outdated`). */
     void (*stored)(void *member, struct slice id, struct version version, uint64_t now_ms);
     /* R4: the warehouse holds this version, which is not below the grant's epoch and not what this
-     * store dumped. Dumps of the object wait for store_restamp; told again with each retry. */
+     * store dumped. Told when a load brings it; then, as long as what is dirty is not above it,
+     * with each try of a dump: that waits for store_restamp. */
     void (*outdated)(void *member, struct slice id, struct version version, uint64_t now_ms);
-    /* The object has left RAM, clean or absent, and nothing of it is under way. Not for what
-     * store_part and store_abandon give up. */
+    /* The object has left RAM, clean, absent or not loaded, and nothing of it is under way. Not for
+     * what store_part and store_abandon give up. */
     void (*released)(void *member, struct slice id, uint64_t now_ms);
 };
 
@@ -299,7 +302,8 @@ int store_adopt(struct store *store, struct slice id, struct version version,
 
 /* R4: `grant` has a higher epoch for this id now: what is dirty is written again under it
  * (recorded, told by `written`), and dumped at once if a dump waited for that. 0; BRAIN_ENOMEM,
- * BRAIN_EJOURNAL: not now; the next retry of the dump tells `outdated` again. */
+ * BRAIN_EJOURNAL: not now; the next retry of the dump does it, or tells `outdated` again.
+ * BRAIN_EUNAVAILABLE: it is not granted. */
 int store_restamp(struct store *store, struct slice id, uint64_t now_ms);
 
 /* The version and value of a dirty object; borrowed until the next call into the store. `*deleted`:
@@ -312,7 +316,7 @@ bool store_peek_stored(struct store *store, struct slice id, struct version *ver
 /* R13: gives up an object unless something of it is under way: a load, a dump, somebody who waits,
  * a copy to be compared. STORE_GONE_DIRTY: version, value (a reference, the caller's to drop) and
  * `*deleted` are what it was, and its record stays live in the journal: record_dead is the caller's
- * to say. */
+ * to say. STORE_BUSY also without memory for the reference. */
 enum store_parted { STORE_BUSY, STORE_GONE_CLEAN, STORE_GONE_DIRTY };
 enum store_parted store_part(struct store *store, struct slice id, struct version *version,
     struct value *value, bool *deleted);
@@ -321,10 +325,12 @@ enum store_parted store_part(struct store *store, struct slice id, struct versio
  * that wait are answered BRAIN_EUNAVAILABLE, writes BRAIN_EUNKNOWN. What is dirty, and copies to be
  * compared, are handed to `keep` (borrowed; records as of store_part: `recorded` says whether there
  * is one), before those who wait are answered. Results of loads and dumps that were under way are
- * ignored when they come. true: nothing is left. */
-bool store_abandon(struct store *store, uint32_t budget, uint64_t now_ms,
-    void (*keep)(void *member, struct slice id, struct version version, const struct value *value,
-        bool recorded));
+ * ignored when they come; until then they count as under way (metrics, dumps_parallel). true:
+ * nothing is left. What the store is busy with when this is called from within one of its events
+ * is left for another call. `keep` may not call back into the store. */
+typedef void (*store_keep_cb)(void *member, struct slice id, struct version version,
+    const struct value *value, bool recorded);
+bool store_abandon(struct store *store, uint32_t budget, uint64_t now_ms, store_keep_cb keep);
 
 /* A resident object after the one at `*cursor` (0 to start): its id in `id` (ID_LIMIT bytes).
  * false: no more, and the cursor is 0 again. Every object that stays resident is seen, some twice.
