@@ -303,6 +303,14 @@ int channel_feed(struct channel *channel, struct slice bytes, uint64_t now_ms)
     return status < 0 ? fail_frames(channel, status) : status;
 }
 
+uint64_t channel_take_count(struct channel *channel, uint64_t *senders)
+{
+    const uint64_t messages = channel->messages;
+    *senders = channel->senders;
+    channel->messages = channel->senders = 0;
+    return messages;
+}
+
 int channel_clock(struct channel *channel, uint64_t now_ms)
 {
     if (channel->error != 0)

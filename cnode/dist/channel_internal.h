@@ -27,6 +27,7 @@ struct channel {
     uint64_t now_ms;               /* of the last feed or clock */
     uint64_t received_ms, sent_ms; /* when bytes last came and left */
     uint64_t receiver;             /* of the message that is being written */
+    uint64_t messages, senders;    /* since channel_take_count */
     bool unsettled;                /* on_settle is due */
     /* What a message with an expected control tuple is (frame_reader_expect): whom it is for, and
      * where in the tuple its sender's pid stands. */

@@ -158,6 +158,15 @@ static bool is_ours(enum monitor_target target)
     return target == MONITOR_REGISTERED || target == MONITOR_PID || target >= MONITOR_OTHER;
 }
 
+static void count_message(struct channel *channel, struct slice from)
+{
+    enum { NUMBERS = 12, NUMBER_LAST = 9, BITS = 64 }; /* a pid ends with id, serial, creation */
+    channel->node->metrics.messages_received++;
+    channel->messages++;
+    if (from.size > NUMBERS)
+        channel->senders |= UINT64_C(1) << from.data[from.size - NUMBER_LAST] % BITS;
+}
+
 static int deliver(struct channel *channel, enum monitor_target target, struct slice from,
     const struct frame_message *message)
 {
@@ -169,7 +178,7 @@ static int deliver(struct channel *channel, enum monitor_target target, struct s
         .from = from,
         .stays = message->stays,
     };
-    channel->node->metrics.messages_received++;
+    count_message(channel, from);
     channel->unsettled = channel->unsettled || message->stays;
     if (target >= MONITOR_OTHER)
         channel->events.on_named(channel->events.context, channel, target - MONITOR_OTHER, &up);

@@ -103,6 +103,7 @@ static void close_because(struct connection *connection, const char *why)
     connection->dial = NULL;
     forget_dirty(connection);
     set_unfinished(connection, false);
+    connection_set_clocked(connection, false);
     connection_table_remove(&node->connections, connection);
     node->metrics.connections--;
     node->metrics.connections_closed++;
@@ -175,7 +176,7 @@ static void arm(struct connection *connection)
     int events = connection->blocked ? UV_WRITABLE : 0;
     /* A channel that is called again every turn reads nothing until it is through. A node that is
      * closing reads no more. */
-    if (!connection->unfinished && connection->node->state != NODE_CLOSING)
+    if (!connection->unfinished && !connection->clocked && connection->node->state != NODE_CLOSING)
         events |= UV_READABLE;
     if (events == connection->armed)
         return;
@@ -284,6 +285,7 @@ void connection_leave(struct connection *connection)
     if (connection->up)
         channel_say_goodbye(connection->channel);
     set_unfinished(connection, false);
+    connection_set_clocked(connection, false);
     connection_flush(connection);
 }
 
@@ -386,11 +388,18 @@ static bool feed_vector(
     return more && full;
 }
 
+static void judge_crowd(struct connection *connection, uint64_t now_ns)
+{
+    uint64_t senders;
+    const uint64_t messages = channel_take_count(connection->channel, &senders);
+    connection_set_clocked(connection, crowd_note(&connection->crowd, messages, senders, now_ns));
+}
+
 /* Returns how many bytes came. May close the connection. */
 static size_t read_some(struct connection *connection)
 {
     struct node *node = connection->node;
-    uint64_t end_ns = uv_hrtime() + READ_NS;
+    const uint64_t now_ns = uv_hrtime(), end_ns = now_ns + READ_NS;
     size_t total = 0;
     while (total < READ_LIMIT) {
         struct iovec vector[2];
@@ -416,8 +425,15 @@ static size_t read_some(struct connection *connection)
         if (!more || uv_hrtime() >= end_ns)
             break;
     }
+    judge_crowd(connection, now_ns);
     connection_flush(connection);
     return total;
+}
+
+void connection_read(struct connection *connection)
+{
+    if (!connection->unfinished && connection->node->state != NODE_CLOSING)
+        read_some(connection);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)

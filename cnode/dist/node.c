@@ -177,11 +177,18 @@ int node_open(struct node **out, uv_loop_t *loop, const struct node_options *opt
         (size_t)((const uint8_t *)memchr(name, '@', options->channel.name.size) - name);
     memcpy(node->alive, name, alive_size); /* zeroed: ends with NUL */
     uint64_t seed = (uint64_t)node_random(node) << 32 | node_random(node);
-    if (connection_table_init(&node->connections, seed) != 0 || dialler_init(node) != 0) {
+    int status = connection_table_init(&node->connections, seed);
+    if (status == 0)
+        status = dialler_init(node);
+    if (status == 0)
+        status = clocked_open(node);
+    if (status != 0) {
         dialler_release(node);
         connection_table_release(&node->connections);
         heap_release(node);
-        return BRAIN_ENOMEM;
+        if (status != BRAIN_ENOMEM)
+            *why = "no descriptor is left for a timer";
+        return status;
     }
     /* From here on the loop knows us: what fails is told by on_failed, and node_close cleans up. */
     uv_timer_init(loop, &node->clock);
@@ -191,7 +198,7 @@ int node_open(struct node **out, uv_loop_t *loop, const struct node_options *opt
     uv_idle_init(loop, &node->unfinished_idle);
     node->clock.data = node->closing.data = node->before_poll.data = node->after_poll.data =
         node->unfinished_idle.data = node;
-    node->handles = 5;
+    node->handles = 6;
     uv_timer_start(&node->clock, on_clock, CLOCK_MS, CLOCK_MS);
     uv_prepare_start(&node->before_poll, on_before_poll);
     uv_check_start(&node->after_poll, on_after_poll);
@@ -327,6 +334,7 @@ static void on_grace_over(uv_timer_t *timer)
     };
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         uv_close(handles[i], on_handle_closed);
+    clocked_close(node, on_handle_closed);
 }
 
 static void on_closing(uv_timer_t *timer)

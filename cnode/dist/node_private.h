@@ -4,12 +4,14 @@
  *   node_listen.c      the listening socket, accepting
  *   connection.c       one socket and its channel: reading, writing, closing
  *   connection_table.c connections by id, by channel and by peer name
+ *   node_clocked.c     connections that are read by the clock
  *   dialler.c          the nodes of connect_nodes, and members */
 #ifndef NODE_PRIVATE_H
 #define NODE_PRIVATE_H
 
 #include "brain/epmd.h"
 #include "brain/node.h"
+#include "crowd.h"
 
 enum {
     NODE_ADDRESS_TEXT = 80, /* [IPv6]:port */
@@ -46,6 +48,9 @@ struct connection {
     bool mute;          /* sending failed: only what the peer sent before is still read */
     bool member;        /* node_mark_link */
     const char *ending; /* to be closed, and why; NULL: no */
+    bool clocked;       /* read by the clock, not when there is something to read */
+    struct crowd crowd;
+    struct connection *next_clocked;
     struct connection *next_dirty;
     struct connection *next_unfinished;
     struct index_link links[INDEX_COUNT];
@@ -65,6 +70,8 @@ void connection_mark_member(struct connection *connection);
 void connection_close(struct connection *connection);
 /* The node is closing: say goodbye, close as soon as everything is sent. */
 void connection_leave(struct connection *connection);
+/* Reads what is there, and answers it. May close the connection. */
+void connection_read(struct connection *connection);
 void connection_clock(struct connection *connection, uint64_t now_ms);
 
 /* ---- tables -----------------------------------------------------------------------------------
@@ -151,7 +158,10 @@ struct node {
     struct connection_table connections;
     struct connection *dirty;      /* has something to send at the end of this turn */
     struct connection *unfinished; /* to be fed again in the next turn */
-    struct connection *current;    /* whose bytes are being fed right now */
+    struct connection *clocked;    /* read when clocked_fd says so, every CROWD_INTERVAL_NS */
+    int clocked_fd;
+    uv_poll_t clocked_poll;
+    struct connection *current; /* whose bytes are being fed right now */
     struct dial *dials;
     size_t dials_count;
     uint32_t members; /* connections that are links to members */
@@ -182,6 +192,13 @@ void listen_accept(struct node *node);
 void listen_end(struct node *node);
 /* Once a second: says what was refused, tries again after descriptors ran out. */
 void listen_clock(struct node *node);
+
+/* ---- reading by the clock ---------------------------------------------------------------------
+ */
+int clocked_open(struct node *node); /* BRAIN_EIO, BRAIN_ENOMEM */
+void clocked_close(struct node *node, uv_close_cb closed);
+/* Reading by the clock begins or ends; connection_flush takes note of it. */
+void connection_set_clocked(struct connection *connection, bool clocked);
 
 /* ---- dialling ---------------------------------------------------------------------------------
  */

@@ -126,6 +126,9 @@ bool channel_area(struct channel *channel, uint8_t **area, size_t *size);
  * frame_reader_feed), or an error: flush what is queued as far as the socket takes it at once, and
  * close. The reason has been counted. */
 int channel_feed(struct channel *channel, struct slice bytes, uint64_t now_ms);
+/* How many messages came for our process since the last call, and from whom: `*senders` has a bit
+ * for each sender, by the low bits of its pid's number. */
+uint64_t channel_take_count(struct channel *channel, uint64_t *senders);
 /* Call about once a second: deadline of the handshake, ticks, silence, output limit. Same errors.
  */
 int channel_clock(struct channel *channel, uint64_t now_ms);

@@ -21,6 +21,8 @@
     X(connections_dialled, COUNTER, "connections made to nodes of connect_nodes and to members")   \
     X(dials_failed, COUNTER, "attempts to connect to such a node that failed")                     \
     X(answers_undeliverable, COUNTER, "answers to a node without an open link")                    \
+    X(crowds, COUNTER,                                                                             \
+        "times that a connection began to be read by the clock: many processes asked at once")     \
     X(bytes_received, COUNTER, "bytes received on distribution connections")                       \
     X(bytes_sent, COUNTER, "bytes sent on distribution connections")
 

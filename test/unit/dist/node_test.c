@@ -303,6 +303,73 @@ START_TEST(large_answers_pass_a_full_socket)
 }
 END_TEST
 
+/* Four requests of a crowd of 32 processes. */
+static void ask_in_turn(struct client *client, unsigned *sent)
+{
+    enum { TOGETHER = 4, CROWD = 32, NUMBER_LAST = 9 };
+    static const uint8_t begin[] = {0, 0, 0, 0, 'p', 131, 104, 4, 97, 6};
+    static const uint8_t to[] = {119, 0, 119, 5, 'b', 'r', 'a', 'i', 'n', 131};
+    struct buffer frames;
+    buffer_init(&frames);
+    for (int i = 0; i < TOGETHER; i++) {
+        const size_t at = frames.size;
+        buffer_append(&frames, begin, sizeof(begin));
+        etf_write_pid(&frames, slice_of_string(client->name), 100 + ++*sent % CROWD, 0, 77);
+        buffer_append(&frames, to, sizeof(to));
+        buffer_append_slice(&frames, an_atom);
+        store_be32(frames.data + at, (uint32_t)(frames.size - at - 4));
+    }
+    write_all(client->fd, buffer_slice(&frames));
+    buffer_release(&frames);
+    client_read(client);
+}
+
+static unsigned answers(struct client *client)
+{
+    client_read(client);
+    return client->in.size < 4 ? 0 : (unsigned)(client->in.size / (load_be32(client->in.data) + 4));
+}
+
+/* Asks until the connection is read by the clock. */
+static void make_crowd(struct client *client, unsigned *sent)
+{
+    const uint64_t before = metric_of(&seen, "crowds"), end = uv_hrtime() + UINT64_C(20000000000);
+    do {
+        for (int i = 0; i < 20; i++)
+            ask_in_turn(client, sent);
+    } while (metric_of(&seen, "crowds") == before && uv_hrtime() < end);
+    ck_assert_uint_gt(metric_of(&seen, "crowds"), before);
+}
+
+START_TEST(a_crowd_is_answered_as_ever)
+{
+    start_plain();
+    struct client client, other;
+    client_connect(&client, seen.port, "tester@localhost");
+    client_connect(&other, seen.port, "other@localhost");
+    unsigned sent = 0, others = 0;
+    for (int round = 0; round < 3; round++) {
+        make_crowd(&client, &sent);
+        make_crowd(&other, &others);
+        turn_until(answers(&client) == sent && answers(&other) == others, 5000);
+        turn_for(5); /* nothing comes: the crowd is gone */
+        client_send(&client, client.name, an_atom);
+        buffer_clear(&client.in);
+        turn_until(answers(&client) == 1, 2000);
+        sent = 0;
+        buffer_clear(&client.in);
+    }
+    /* One ends while it is read by the clock, the other when the node does. */
+    make_crowd(&client, &sent);
+    client_close(&client);
+    turn_until(metric_of(&seen, "connections") == 1, 2000);
+    make_crowd(&other, &others);
+    stop_node(&seen);
+    turn_until((client_read(&other), other.eof), 2000);
+    client_close(&other);
+}
+END_TEST
+
 /* A list of 300,000 elements against a budget of 1,000 a turn: others are served in between. */
 START_TEST(a_large_term_is_checked_over_many_turns)
 {
@@ -486,6 +553,7 @@ int main(void)
     tcase_add_test(answers, answers_take_the_way_they_were_asked_on);
     tcase_add_test(answers, large_answers_pass_a_full_socket);
     tcase_add_test(answers, a_large_term_is_checked_over_many_turns);
+    tcase_add_test(answers, a_crowd_is_answered_as_ever);
     suite_add_tcase(suite, answers);
     TCase *ends = tcase_create("ends");
     tcase_add_checked_fixture(ends, set_up, tear_down);
