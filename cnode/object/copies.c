@@ -13,7 +13,7 @@ static uint64_t memory_of_copy(const struct copy *copy)
     return memory_of(sizeof(*copy)) + (block ? memory_of(sizeof(*block) + block->size) : 0);
 }
 
-void copy_drop(struct store *store, struct object *object)
+void copy_forget(struct store *store, struct object *object)
 {
     struct copy *copy = object->copy;
     if (!copy)
@@ -79,12 +79,18 @@ static void look_for_outdated(struct store *store, struct object *object)
     store->events.outdated(store->events.member, item_id(item), stored, store->now_ms);
 }
 
-/* The copy wins. 0, STORE_ABSENT for a tombstone, or an error: it is kept. */
-static int write_copy(struct store *store, struct object *object, struct value *shown)
+/* The copy wins, though over a write it is only shown. 0, STORE_ABSENT for a tombstone, or an
+ * error: it is kept. */
+static int take_copy(
+    struct store *store, struct object *object, bool over_write, struct value *shown)
 {
     struct value value = value_hold(object->copy->value);
     bool deleted = object->copy->deleted;
-    int status = store_write_copy(store, object, store->now_ms);
+    int status = 0;
+    if (over_write)
+        copy_forget(store, object);
+    else
+        status = store_write_copy(store, object, store->now_ms);
     if (status != 0) {
         value_drop(&value);
         return status;
@@ -97,12 +103,14 @@ int copy_compare(struct store *store, struct object *object, int status, struct 
 {
     struct version stored = object->stored;
     bool unknown = object->item->flags & ITEM_UNKNOWN;
-    if (object->copy && version_compare(object->copy->version, stored) > 0) {
-        status = write_copy(store, object, shown);
+    bool wins = object->copy && version_compare(object->copy->version, stored) > 0;
+    if (wins) {
+        status = take_copy(store, object, !unknown, shown);
         if (object->copy)
             return status;
-    } else {
-        copy_drop(store, object);
+    }
+    if (!wins || !unknown) {
+        copy_forget(store, object);
         /* A dirty version that is not above what is stored is not to be given up for it. */
         bool above =
             unknown || version_compare(stored, epochs_unpack(&store->epochs, object->version)) < 0;

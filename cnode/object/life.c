@@ -68,7 +68,7 @@ void object_free(struct store *store, struct object *object)
 {
     struct value held = take_held(store, object);
     value_drop(&held);
-    copy_drop(store, object);
+    copy_forget(store, object);
     store->object_memory -= memory_of(sizeof(*object));
     heap_release(object);
 }

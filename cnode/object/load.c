@@ -132,6 +132,8 @@ void store_loaded(struct store *store, struct object *object, int status,
             compare(store, object, stored);
         if (status == 0 && object->item->flags & ITEM_UNKNOWN)
             status = fill(store, object, stored, value);
+    } else if (!(object->item->flags & ITEM_UNKNOWN)) {
+        copy_forget(store, object); /* it was written meanwhile; who waited hears of the failure */
     }
     if (status == 0)
         store->metrics.loads_found++;

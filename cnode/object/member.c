@@ -200,7 +200,7 @@ static void abandon(struct store *store, struct item *item, store_keep_cb keep)
         object_forget_dump(store, object);
     list_remove(&object->link);
     list_remove(&object->unwritten);
-    copy_drop(store, object);
+    copy_forget(store, object);
     object_detach(object);
     store_give_up(store, item);
     object->item = NULL;

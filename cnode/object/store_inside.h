@@ -51,7 +51,8 @@
 #include "wheel.h"
 
 /* What other members held of an object when it was adopted (R7), until it is compared with what the
- * warehouse holds. The item is ITEM_UNKNOWN: a write drops the copy. */
+ * warehouse holds. The item is ITEM_UNKNOWN: a write drops the copy, unless reads wait for the
+ * load: then it goes with the load's result. */
 struct copy {
     struct version version;
     bool deleted;
@@ -267,7 +268,7 @@ static inline void store_tell_stored(struct store *store, struct slice id, struc
 
 /* copies.c */
 /* In any store; there may be none. */
-void copy_drop(struct store *store, struct object *object);
+void copy_forget(struct store *store, struct object *object);
 /* The load failed, or the copy could not be written: waits for another try. */
 void copy_list(struct store *store, struct object *object, uint64_t now_ms);
 /* R7: what the load brought (`status` 0 or STORE_ABSENT) with the copy, or with what was written in

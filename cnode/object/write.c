@@ -276,7 +276,9 @@ static struct item *commit(struct store *store, struct change *change)
     if (object) {
         object->leave = false;
         object->guarded = false;
-        copy_drop(store, object); /* it is older */
+        /* It is older; but a read that waits for the load came before this write, and sees it. */
+        if (object->stage != OBJECT_LOADING || !object->reads.first)
+            copy_forget(store, object);
     } else {
         store_rest(store, item);
         if (change->spare)
