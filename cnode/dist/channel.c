@@ -131,6 +131,8 @@ static int start_handshake(
         .dynamic_name = node->next_dynamic_name++,
         .peer = slice_of(channel->peer, peer.size),
         .length_bytes = 2,
+        .is_dialling = channel->events.is_dialling,
+        .context = channel->events.context,
     };
     if ((channel->handshake = heap_allocate_zeroed(sizeof(*channel->handshake))) == NULL)
         return BRAIN_ENOMEM;
@@ -183,6 +185,11 @@ void channel_destroy(struct channel *channel)
 bool channel_is_up(const struct channel *channel)
 {
     return channel->outbox != NULL && channel->error == 0;
+}
+
+bool channel_gave_way(const struct channel *channel)
+{
+    return channel->handshake != NULL && channel->handshake->gave_way;
 }
 
 struct slice channel_peer(const struct channel *channel)

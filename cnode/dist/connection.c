@@ -111,7 +111,9 @@ static void close_because(struct connection *connection, const char *why)
         node->metrics.handshakes_pending--;
     if (connection->member)
         node->members--;
-    if (dial != NULL)
+    if (dial != NULL && channel_gave_way(connection->channel))
+        dial_gives_way(dial, why);
+    else if (dial != NULL)
         dial_lost(dial, why); /* `why` may lie in the channel */
     channel_destroy(connection->channel);
     connection->channel = NULL;
@@ -142,7 +144,9 @@ static void give_up(struct connection *connection)
     if (!connection->mute)
         (void)send_some(connection);
     const char *why = channel_error(connection->channel);
-    if (connection->dial == NULL || dial_is_quiet(connection->dial)) /* else dial_lost says it */
+    if (connection->both_dial && !connection->up)
+        log_debug("%s: %s", connection->address, why);
+    else if (connection->dial == NULL || dial_is_quiet(connection->dial)) /* else dial_lost does */
         log_warning("%s: %s", connection->address, why);
     close_because(connection, why);
 }
@@ -499,6 +503,12 @@ static void on_named(
         node->events.on_named(node->events.context, connection->id, channel, which, message);
 }
 
+static bool is_dialling(void *context, struct slice peer)
+{
+    struct connection *connection = context;
+    return connection->both_dial = dialler_shakes_hands(connection->node, peer);
+}
+
 static void on_message(
     void *context, struct channel *channel, const struct channel_message *message)
 {
@@ -530,7 +540,8 @@ struct connection *connection_open(struct node *node, int fd, enum handshake_rol
                 .on_up = on_up,
                 .on_message = on_message,
                 .on_settle = on_settle,
-                .on_named = on_named});
+                .on_named = on_named,
+                .is_dialling = is_dialling});
     if (connection->channel == NULL)
         goto no_channel;
     if (connection_table_add(&node->connections, connection) != 0)

@@ -164,6 +164,17 @@ void dial_lost(struct dial *dial, const char *why)
     wait_a_while(dial);
 }
 
+void dial_gives_way(struct dial *dial, const char *why)
+{
+    if (!dial->member || dial->state == STOPPED) {
+        dial_lost(dial, why);
+        return;
+    }
+    assert(dial->state == LINKED && !dial->up);
+    dial->state = IDLE;
+    dial->retry_ms = uv_now(dial->node->loop) + MEMBER_PAUSE_MS;
+}
+
 /* ---- connecting -------------------------------------------------------------------------------
  */
 
@@ -448,6 +459,12 @@ static struct dial *dial_of(const struct node *node, struct slice name)
 bool dialler_knows(const struct node *node, struct slice name)
 {
     return dial_of(node, name) != NULL;
+}
+
+bool dialler_shakes_hands(const struct node *node, struct slice name)
+{
+    const struct dial *dial = dial_of(node, name);
+    return dial != NULL && dial->state == LINKED && !dial->up;
 }
 
 static void on_forgotten(uv_handle_t *handle)

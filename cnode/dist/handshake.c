@@ -92,6 +92,13 @@ static bool name_is_full(struct slice name)
     return host_size != 0 && memchr(at + 1, '@', host_size) == NULL;
 }
 
+/* As Erlang compares the atoms of two names. */
+static bool name_is_less(struct slice a, struct slice b)
+{
+    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+    return order < 0 || (order == 0 && a.size < b.size);
+}
+
 static void keep_peer_name(struct handshake *handshake, struct slice name)
 {
     assert(name.size <= NODE_NAME_LIMIT);
@@ -269,10 +276,17 @@ static int on_name(struct handshake *handshake, struct slice body, struct buffer
         send_status(handshake, out, "not_allowed");
         return fail(handshake, BRAIN_EREFUSED, "the peer has this node's own name");
     }
+    const bool both = !handshake->name_me && handshake->options.is_dialling != NULL &&
+                      handshake->options.is_dialling(handshake->options.context, name);
+    if (both && name_is_less(name, handshake->options.node)) {
+        send_status(handshake, out, "nok");
+        return fail(handshake, BRAIN_EREFUSED,
+            "both dial at the same time: this node's own connection goes on (nok)");
+    }
     if (handshake->name_me)
         send_named(handshake, out);
     else
-        send_status(handshake, out, "ok");
+        send_status(handshake, out, both ? "ok_simultaneous" : "ok");
     send_challenge(handshake, out);
     handshake->state = handshake->old_name ? STATE_COMPLEMENT : STATE_REPLY;
     return 0;
@@ -315,7 +329,8 @@ static int on_status(struct handshake *handshake, struct slice body, struct buff
         send_status(handshake, out, "true");
         return 0;
     }
-    if (slice_equal_string(status, "nok"))
+    handshake->gave_way = slice_equal_string(status, "nok");
+    if (handshake->gave_way)
         return fail(handshake, BRAIN_EREFUSED, "the peer is connecting to this node itself (nok)");
     if (slice_equal_string(status, "not_allowed"))
         return fail(handshake, BRAIN_EREFUSED, "the peer does not allow this node (not_allowed)");

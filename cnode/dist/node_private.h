@@ -47,6 +47,7 @@ struct connection {
     bool bulk;          /* large values arrive: little is read behind one */
     bool mute;          /* sending failed: only what the peer sent before is still read */
     bool member;        /* node_mark_link */
+    bool both_dial;     /* the peer dialled while it was being dialled */
     const char *ending; /* to be closed, and why; NULL: no */
     bool clocked;       /* read by the clock, not when there is something to read */
     struct crowd crowd;
@@ -210,11 +211,15 @@ void dialler_release(struct node *node);
 void dialler_clock(struct node *node);
 /* Was a link to this node asked for lately? */
 bool dialler_knows(const struct node *node, struct slice name);
+/* Is a connection to this member in its handshake? */
+bool dialler_shakes_hands(const struct node *node, struct slice name);
 /* A link to a member that is up: dial_lost will not say why it ended. */
 bool dial_is_quiet(const struct dial *dial);
 void dial_up(struct dial *dial);
 /* The dialled connection is gone, with a sentence on why. */
 void dial_lost(struct dial *dial, const char *why);
+/* The same, because the peer's own connection to us goes on. */
+void dial_gives_way(struct dial *dial, const char *why);
 
 /* Non-blocking, close-on-exec, without delay, with keep-alive: all that both sides of a
  * distribution socket share. */

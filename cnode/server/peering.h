@@ -3,10 +3,10 @@
  *
  * Pure: no descriptor, no clock, logs nothing; server/peers.c gives it links, time and a voice.
  *
- * Both ends of a pair may dial at the same time, and then there are two links. Each end speaks on
- * one of them for as long as that lives, so what it says keeps its order, and listens on both. When
- * a peer begins to speak on another link, the one before has ended on its side, and what still lies
- * there unread must not come after the new: it is closed unread. */
+ * Both ends of a pair may dial at the same time, and now and then make two links. Each end speaks
+ * on one of them for as long as that lives, so what it says keeps its order, and listens on both.
+ * When a peer begins to speak on another link, the one before has ended on its side, and what still
+ * lies there unread must not come after the new: it is closed unread. */
 #ifndef BRAIN_SERVER_PEERING_H
 #define BRAIN_SERVER_PEERING_H
 

@@ -87,7 +87,7 @@ struct channel_message {
 };
 
 /* Called during channel_feed. They may send on the channel, but must not destroy it or feed it.
- * on_up and on_settle may be NULL, and on_named where there are no other names.
+ * on_up, on_settle and is_dialling may be NULL, and on_named where there are no other names.
  *
  * on_settle: whatever was put off is to be done now. It comes after one or more messages with
  * `stays`: before the channel sends anything of its own, so that the order of answers is that of
@@ -103,6 +103,8 @@ struct channel_events {
     /* As on_message, to the name at `which` of channel_node.other_names. */
     void (*on_named)(void *context, struct channel *channel, size_t which,
         const struct channel_message *message);
+    /* As handshake_options. */
+    bool (*is_dialling)(void *context, struct slice peer);
 };
 
 /* role HANDSHAKE_INITIATOR: `peer` is the dialled node. `challenge`: 32 fresh random bits. NULL: no
@@ -114,6 +116,8 @@ void channel_destroy(struct channel *channel);
 
 /* Handshake done, and nothing has ended the channel yet. */
 bool channel_is_up(const struct channel *channel);
+/* The handshake ended because the peer prefers its own connection to this node. */
+bool channel_gave_way(const struct channel *channel);
 struct slice channel_peer(const struct channel *channel); /* name; empty before the handshake */
 /* Did the peer offer no more than ei does (neither monitors by name nor fragments)? Then it ticks
  * only inside its receive calls: it is never dropped for silence, ticked at most every 15 s, and

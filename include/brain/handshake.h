@@ -59,6 +59,10 @@ struct handshake_options {
     uint32_t dynamic_name; /* a number unique in this node's life, for peers that ask for a name */
     struct slice peer;     /* initiator: the name that was dialled; else empty */
     unsigned length_bytes; /* 2; 4 under TLS */
+    /* Acceptor: is this node shaking hands with that peer on a connection of its own? Then the
+     * connection of the greater name goes on, as between Erlang nodes. NULL: never asked. */
+    bool (*is_dialling)(void *context, struct slice peer);
+    void *context;
 };
 
 struct handshake {
@@ -76,6 +80,7 @@ struct handshake {
     uint32_t peer_challenge;
     bool old_name; /* the peer sent 'n' */
     bool name_me;  /* the peer asked us for a name */
+    bool gave_way; /* initiator: the peer said nok, its own connection goes on */
     const char *error_text;
 };
 
@@ -91,13 +96,14 @@ void handshake_init(
  *
  * Acceptor: answers status `ok` also when the name is connected already (docs/decisions: PHP
  * workers share names), `named:` to a peer that asks for a name, `not_allowed` to one without the
- * required flags or with this node's own name. Initiator: sends `true` to `alive`.
+ * required flags or with this node's own name; to one that is being dialled `nok` when this node's
+ * name is the greater one, else `ok_simultaneous`. Initiator: sends `true` to `alive`.
  *
  * Returns HANDSHAKE_MORE, HANDSHAKE_DONE, or BRAIN_EPROTO (malformed packet, unknown tag or name
  * without a host), BRAIN_ETOOBIG (packet over HANDSHAKE_PACKET_LIMIT, its length included),
  * BRAIN_EFLAGS, BRAIN_EAUTH (digest wrong: another cookie), BRAIN_EREFUSED (status nok or
- * not_allowed, another node answered, or the peer has our name), BRAIN_ENOTSUP (no MD5),
- * BRAIN_ENOMEM. Fed again, it returns the same error. */
+ * not_allowed, sent or received, another node answered, or the peer has our name), BRAIN_ENOTSUP
+ * (no MD5), BRAIN_ENOMEM. Fed again, it returns the same error. */
 int handshake_feed(
     struct handshake *handshake, struct slice bytes, size_t *consumed, struct buffer *out);
 

@@ -256,7 +256,11 @@ bool fixture_open(struct fixture *fixture, uint64_t flags, uint32_t creation)
     buffer_init(&fixture->out);
     buffer_init(&fixture->payload);
     buffer_init(&fixture->from);
-    struct channel_events events = {fixture, on_up, on_message, on_settle, on_named};
+    struct channel_events events = {.context = fixture,
+        .on_up = on_up,
+        .on_message = on_message,
+        .on_settle = on_settle,
+        .on_named = on_named};
     fixture->channel = channel_create(
         &fixture->node, HANDSHAKE_ACCEPTOR, slice_of(NULL, 0), 0x55828aad, fixture->now_ms, events);
     return fixture->channel != NULL;

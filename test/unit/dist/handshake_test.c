@@ -112,6 +112,53 @@ START_TEST(otp25_connects_to_us)
 }
 END_TEST
 
+static bool is_dialling(void *context, struct slice peer)
+{
+    const char **asked = context;
+    ck_assert_mem_eq(peer.data, "tester@localhost", peer.size);
+    *asked = "asked";
+    return true;
+}
+
+/* As between Erlang nodes: the connection of the greater name goes on. */
+START_TEST(both_sides_dial)
+{
+    static const struct {
+        const char *node;
+        int result;
+        const char *status;
+    } rows[] = {
+        {"brain@localhost", HANDSHAKE_MORE, "0010 73 6f6b5f73696d756c74616e656f7573"},
+        {"tester@localhos", HANDSHAKE_MORE, "0010 73 6f6b5f73696d756c74616e656f7573"},
+        {"tester@localhost2", BRAIN_EREFUSED, "0004 73 6e6f6b"},
+        {"zebra@localhost", BRAIN_EREFUSED, "0004 73 6e6f6b"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct handshake_options options = acceptor_options();
+        const char *asked = NULL;
+        options.node = slice_of_string(rows[i].node);
+        options.is_dialling = is_dialling;
+        options.context = &asked;
+        struct handshake acceptor, initiator;
+        struct buffer out;
+        buffer_init(&out);
+        handshake_init(&acceptor, &options, &out);
+        ck_assert_int_eq(feed(&acceptor, hex(NAME_TESTER), &out), rows[i].result);
+        ck_assert_ptr_nonnull(asked);
+        struct slice status = hex(rows[i].status);
+        ck_assert_uint_ge(out.size, status.size);
+        ck_assert_mem_eq(out.data, status.data, status.size);
+        ck_assert(rows[i].result == HANDSHAKE_MORE || out.size == status.size);
+        buffer_clear(&out);
+        options = initiator_options();
+        handshake_init(&initiator, &options, &out);
+        ck_assert_int_eq(feed(&initiator, status, &out), rows[i].result);
+        ck_assert_int_eq(initiator.gave_way, rows[i].result != HANDSHAKE_MORE);
+        buffer_release(&out);
+    }
+}
+END_TEST
+
 START_TEST(elixir_and_otp29_connect_to_us)
 {
     static const struct {
@@ -611,6 +658,7 @@ int main(void)
     tcase_add_test(dumps, digest_of_a_real_node);
     tcase_add_test(dumps, otp25_connects_to_us);
     tcase_add_test(dumps, elixir_and_otp29_connect_to_us);
+    tcase_add_test(dumps, both_sides_dial);
     tcase_add_test(dumps, we_connect_as_otp25_does);
     tcase_add_test(dumps, old_name_is_upgraded);
     tcase_add_test(dumps, a_name_is_given_on_request);

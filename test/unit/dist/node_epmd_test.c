@@ -177,6 +177,61 @@ START_TEST(dials_and_dials_again)
 }
 END_TEST
 
+static connection_id linked, unlinked;
+
+static void note_up(void *context, connection_id id, struct channel *channel)
+{
+    struct seen_node *seen = context;
+    ck_assert_ptr_eq(node_channel(seen->node, id), channel);
+    ck_assert(slice_equal_string(channel_peer(channel), "right@localhost"));
+    linked = id;
+}
+
+static void note_down(void *context, connection_id id, struct slice peer)
+{
+    struct seen_node *seen = context;
+    ck_assert_ptr_null(node_channel(seen->node, id));
+    ck_assert(slice_equal_string(peer, "right@localhost"));
+    unlinked = id;
+}
+
+/* Dialled when it is asked for, and only then. */
+START_TEST(links_are_made_when_asked_for)
+{
+    const struct slice name = slice_of_string("right@localhost");
+    struct node_options options = options_of("left@localhost");
+    linked = unlinked = 0;
+    left.on_up = note_up;
+    left.on_down = note_down;
+    start_node(&left, &options);
+    const uint64_t begin = uv_hrtime();
+    while (metric_of(&left, "dials_failed") < 2) { /* epmd does not know it */
+        ck_assert_uint_eq(node_link(left.node, name, NULL, 0), 0);
+        turn_for(20);
+    }
+    ck_assert_uint_ge((uv_hrtime() - begin) / 1000000, 990);
+
+    struct node_options other = options_of("right@localhost");
+    start_node(&right, &other);
+    turn_for(1500);
+    ck_assert_uint_eq(metric_of(&left, "connections"), 0); /* nobody asked */
+    ck_assert_uint_eq(node_link(left.node, name, NULL, 0), 0);
+    ck_assert_uint_eq(node_link(left.node, name, NULL, 0), 0);
+    turn_until(linked != 0, 3000);
+    ck_assert_uint_eq(node_link(left.node, name, NULL, 0), linked);
+    ck_assert_uint_eq(metric_of(&left, "connections_dialled"), 1);
+
+    node_disconnect(left.node, linked, "the test says so");
+    turn_until(unlinked == linked, 1000);
+    linked = 0;
+    ck_assert_uint_eq(node_link(left.node, name, "127.0.0.1", 0), 0); /* at once */
+    turn_until(linked != 0, 3000);
+    ck_assert_uint_ne(linked, unlinked);
+    stop_node(&right);
+    turn_until(unlinked == linked, 3000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dist/node with epmd");
@@ -187,6 +242,7 @@ int main(void)
     tcase_add_test(tcase, a_name_in_use_is_said_plainly);
     tcase_add_test(tcase, waits_for_an_epmd);
     tcase_add_test(tcase, dials_and_dials_again);
+    tcase_add_test(tcase, links_are_made_when_asked_for);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
