@@ -36,7 +36,8 @@ struct holdings_events {
     X(awaiting_backup, GAUGE, "writes and reads that wait for holders of copies")                  \
     X(unbacked, GAUGE, "objects whose newest version some holder has not acknowledged")            \
     X(records_kept, GAUGE, "journal records kept for copies")                                      \
-    X(executing, GAUGE, "requests of the cluster being carried out")
+    X(executing, GAUGE, "requests of the cluster being carried out")                               \
+    X(records_left, COUNTER, "journal records that stay until the next start, for want of memory")
 
 struct holdings_metrics {
     METRICS_FIELDS(HOLDINGS_METRICS)
