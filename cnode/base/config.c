@@ -292,7 +292,8 @@ static void take_epmd_port(struct config_draft *draft)
 static int finish(struct config_draft *draft)
 {
     take_epmd_port(draft);
-    return config_check_together(draft);
+    int status = config_check_together(draft);
+    return status == 0 ? config_complete(draft) : status;
 }
 
 int config_load(struct config *config, const char *path, char *const *sets, size_t sets_count,

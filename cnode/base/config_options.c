@@ -65,6 +65,8 @@ static const struct limits limits_of[CONFIG_OPTION_COUNT] = {
     /* etcd grants no lease shorter than that; an hour without a lost member noticed is no cluster.
      */
     [CONFIG_AT_manager_lease] = {2000, 3600000, "milliseconds"},
+    [CONFIG_AT_backups] = AMOUNT(0, 7),
+    [CONFIG_AT_handoff_uses] = AMOUNT(0, 1000000),
     [CONFIG_AT_log_max_size] = BYTES(1000),
     [CONFIG_AT_log_max_num_of_files] = AMOUNT(0, 1000),
     [CONFIG_AT_handshake_timeout] = MS(10),
@@ -319,9 +321,9 @@ static const char *objection_to_string(size_t index, const char *text)
                    : "is not a name of at most 255 bytes of UTF-8";
     case CONFIG_AT_ack:
         return strcmp(text, "memory") == 0 || strcmp(text, "journal") == 0 ||
-                       strcmp(text, "warehouse") == 0
+                       strcmp(text, "backup") == 0 || strcmp(text, "warehouse") == 0
                    ? NULL
-                   : "is none of memory, journal and warehouse";
+                   : "is none of memory, journal, backup and warehouse";
     case CONFIG_AT_journal_sync:
         return strcmp(text, "always") == 0 || strcmp(text, "never") == 0 || is_sync_interval(text)
                    ? NULL
@@ -491,6 +493,20 @@ static int check_order(
         (unsigned long long)high);
 }
 
+static int check_cluster(const struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    if (config->manager_enable && strcmp(config->warehouse_manager, "local") == 0)
+        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_manager_enable],
+            "manager_enable",
+            "the members of a cluster need one warehouse for all: set warehouse_manager to s3 or "
+            "ftp as well");
+    if (strcmp(config->ack, "backup") == 0 && (!config->manager_enable || config->backups == 0))
+        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_ack], "ack",
+            "backup needs other members: set manager_enable, and backups to at least 1");
+    return 0;
+}
+
 int config_check_together(const struct config_draft *draft)
 {
     const struct config *config = draft->config;
@@ -523,8 +539,27 @@ int config_check_together(const struct config_draft *draft)
     if (config->manager_key_file[0] != '\0' && config->manager_cert_file[0] == '\0')
         return config_refuse(draft->sentence, draft->origins[CONFIG_AT_manager_key_file],
             "manager_key_file", "a key needs its certificate: set manager_cert_file as well");
-    if (config->manager_enable)
-        return config_refuse(draft->sentence, draft->origins[CONFIG_AT_manager_enable],
-            "manager_enable", "this version has no cluster: it must be false");
+    return check_cluster(draft);
+}
+
+static bool is_given(const struct config_draft *draft, size_t index)
+{
+    return draft->origins[index].name != NULL;
+}
+
+int config_complete(struct config_draft *draft)
+{
+    struct config *config = draft->config;
+    if (!config->manager_enable)
+        return 0;
+    if (!is_given(draft, CONFIG_AT_s3_require_conditions))
+        config->s3_require_conditions = true;
+    if (is_given(draft, CONFIG_AT_ack) || config->backups == 0)
+        return 0;
+    char *ack = config_copy("backup");
+    if (ack == NULL)
+        return config_no_memory(draft->sentence);
+    heap_release(config->ack);
+    config->ack = ack;
     return 0;
 }

@@ -62,6 +62,10 @@ size_t config_option_find(const char *name);
 /* The name most like `name`, or NULL when none is near enough to be a slip of the finger. */
 const char *config_option_nearest(const char *name);
 
+/* Defaults that depend on other options, after all were given. 0, or BRAIN_ENOMEM with a sentence.
+ */
+int config_complete(struct config_draft *draft);
+
 /* What must hold between options. */
 int config_check_together(const struct config_draft *draft);
 

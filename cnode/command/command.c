@@ -128,8 +128,7 @@ static int parse_plain_id(struct parser *parser, uint32_t arity, enum command_op
 
 enum { OPTION_CONSISTENCY = 1, OPTION_ACK = 2 };
 
-/* The value of {ack, Class}. `backup` is known and not served, so that a client that relies on it
- * hears of it instead of being given less. */
+/* The value of {ack, Class}. */
 static int read_ack(struct parser *parser)
 {
     static const struct {
@@ -138,6 +137,7 @@ static int read_ack(struct parser *parser)
     } classes[] = {
         {"memory", COMMAND_ACK_MEMORY},
         {"journal", COMMAND_ACK_JOURNAL},
+        {"backup", COMMAND_ACK_BACKUP},
         {"warehouse", COMMAND_ACK_WAREHOUSE},
     };
     struct slice text;
@@ -151,7 +151,7 @@ static int read_ack(struct parser *parser)
             return 0;
         }
     }
-    refuse(parser, slice_equal_string(text, "backup") ? BRAIN_ENOTSUP : BRAIN_EREQUEST);
+    refuse(parser, BRAIN_EREQUEST);
     return 0;
 }
 

@@ -32,6 +32,16 @@ static void write_text(struct buffer *out, const char *key, const char *text)
     etf_write_binary(out, slice_of_string(text));
 }
 
+static void write_members(struct buffer *out, const struct info *info)
+{
+    const size_t count = info->members != NULL ? info->members->view.count : 1;
+    if (count > 0)
+        etf_write_list(out, (uint32_t)count);
+    for (size_t i = 0; i < count; i++)
+        etf_write_atom_slice(out, info->members != NULL ? info->members->core[i].name : info->node);
+    etf_write_nil(out);
+}
+
 /* Rows of one group stand together in the registry: each room registers all of its own at once. */
 static size_t group_end(const struct metrics_registry *registry, size_t begin)
 {
@@ -53,7 +63,7 @@ static uint32_t count_groups(const struct metrics_registry *registry)
 void info_write(struct buffer *out, const struct info *info)
 {
     const struct metrics_registry *registry = info->registry;
-    enum { OWN_KEYS = 8 };
+    enum { OWN_KEYS = 11 };
     etf_write_map(out, OWN_KEYS + count_groups(registry));
     etf_write_atom(out, "node");
     etf_write_atom_slice(out, info->node);
@@ -64,6 +74,11 @@ void info_write(struct buffer *out, const struct info *info)
     write_number(out, "memory_bytes", resident_bytes());
     write_text(out, "warehouse_name", info->warehouse);
     write_text(out, "warehouse_error", info->warehouse_last_error);
+    etf_write_atom(out, "cluster_state");
+    etf_write_atom(out, info->cluster_state);
+    write_text(out, "cluster_error", info->cluster_last_error);
+    etf_write_atom(out, "cluster_members");
+    write_members(out, info);
     write_number(out, "log_dropped", info->log_dropped);
     for (size_t begin = 0; begin < registry->count;) {
         size_t end = group_end(registry, begin);

@@ -84,7 +84,7 @@ static void on_written(void *context, uint64_t seq, int status)
     else if (status == 0 && journaling->failing)
         log_info("the journal is written again");
     journaling->failing = status != 0;
-    store_written(journaling->store, seq, status, uv_now(journaling->loop));
+    store_written(journaling->store, seq, status, server_clock_ms(&journaling->clock));
 }
 
 /* The turn in which it fires ends with on_turn. */
@@ -225,8 +225,16 @@ static int on_record(void *context, uint64_t seq, struct slice payload)
         return 0;
     }
     const struct value value = {NULL, stored.value.data, stored.value.size};
-    int status = store_restore(journaling->store, stored.id, stored.version,
-        stored.deleted ? NULL : &value, uv_now(journaling->loop));
+    const uint64_t now_ms = server_clock_ms(&journaling->clock);
+    const struct value *restored = stored.deleted ? NULL : &value;
+    int status;
+    if (journaling->holdings == NULL) {
+        status = store_restore(journaling->store, stored.id, stored.version, restored, now_ms);
+    } else {
+        journal_live(journaling->journal, stored.version.seq);
+        status = holdings_restore(
+            journaling->holdings, stored.id, stored.version, restored, journaling->age_ms, now_ms);
+    }
     /* Not with the next event: when the recovery ends, segments without live records are deleted.
      */
     announce_live(journaling);
@@ -269,12 +277,16 @@ static uint64_t unsynced_limit(uint64_t memory_limit)
 }
 
 int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
-    struct store *store, const char **why)
+    struct store *store, struct holdings *holdings, uint64_t age_ms, const char **why)
 {
     static char sentence[4352];
     char directory[4096];
     uint64_t next_seq;
-    *journaling = (struct journaling){.loop = loop, .store = store};
+    *journaling = (struct journaling){.loop = loop,
+        .clock = {loop, holdings != NULL},
+        .store = store,
+        .holdings = holdings,
+        .age_ms = age_ms};
     buffer_init(&journaling->head);
     snprintf(directory, sizeof(directory), "%s/journal", config->data_dir);
     if (!config->journal) {
@@ -307,7 +319,7 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
      * that were dumped since: their segments are removed oldest first, and synced after that, and
      * until then POSIX lets a loss of power undo any of these removals. Then an old record is there
      * without the one that had replaced it, which only the warehouse has. */
-    if (journaling->restarted)
+    if (journaling->restarted && holdings == NULL) /* copies are compared in any case (R7) */
         store_verify_restored(store);
     store_raise_seq(store, next_seq - 1 + SEQ_GAP);
     uv_prepare_init(loop, &journaling->turn);

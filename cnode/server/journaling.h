@@ -6,21 +6,25 @@
 #include <uv.h>
 
 #include "brain/config.h"
+#include "brain/holdings.h"
 #include "brain/journal.h"
-#include "brain/object.h"
+#include "clock.h"
 
 enum { BOOT_ID_SIZE = 36 };
 
 struct journaling {
     uv_loop_t *loop;
-    uv_prepare_t turn;  /* the end of each turn of the loop: its batch goes to the journal */
+    struct server_clock clock; /* the store's */
+    uv_prepare_t turn;         /* the end of each turn of the loop: its batch goes to the journal */
     uv_timer_t collect; /* ends the waiting of records that nobody waits for; one turn comes then */
     uint64_t collect_since_ms; /* 0: nothing is collected */
     unsigned open_handles;
     struct store *store;
-    struct journal *journal; /* NULL: none */
-    struct buffer head;      /* of the record being written */
-    uint64_t max_bytes;      /* of journal; above it, it is compacted */
+    struct holdings *holdings; /* of a member, else NULL: what is read back becomes copies */
+    uint64_t age_ms;           /* of which: since the last valid lease */
+    struct journal *journal;   /* NULL: none */
+    struct buffer head;        /* of the record being written */
+    uint64_t max_bytes;        /* of journal; above it, it is compacted */
     uint64_t last_live; /* seq of a live record that the journal does not know of yet; 0: none */
     uint64_t rewrite_first, rewrite_last;
     bool rewriting; /* compaction of that range is under way */
@@ -33,10 +37,11 @@ struct journaling {
 };
 
 /* Opens the journal and restores what it holds into `store`, whose record events are the functions
- * below. Returns 0, or an error with a sentence in `*why` (also when the configuration says
- * `journal = false` and there are records that nobody would read). */
+ * below; or, of a member, into `holdings` as copies of that age. Returns 0, or an error with a
+ * sentence in `*why` (also when the configuration says `journal = false` and there are records that
+ * nobody would read). */
 int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
-    struct store *store, const char **why);
+    struct store *store, struct holdings *holdings, uint64_t age_ms, const char **why);
 /* There is a journal, and it can be written. */
 bool journaling_is_sound(const struct journaling *journaling);
 void journaling_metrics_register(

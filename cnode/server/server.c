@@ -1,7 +1,8 @@
 /* brain-server, put together.
  *
- * Set up: epmd helper, log, loop, storage (warehouse and object store), node. Torn down in the
- * reverse order, after a drain: stop listening, persist everything dirty, say goodbye, close. */
+ * Set up: epmd helper, log, loop, storage (warehouse and object store), node; of a member of a
+ * cluster also holdings and core (with the store), links to members (with the node) and managers
+ * (when it listens). Torn down in the reverse order, after a drain (server_stop.c). */
 #include "brain/server.h"
 
 #include <errno.h>
@@ -10,39 +11,23 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 #ifdef BRAIN_WITH_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
 
 #include "brain/log.h"
-#include "brain/node.h"
-#include "epmd_starter.h"
+#include "get_nodes.h"
 #include "info.h"
-#include "loop_watch.h"
-#include "service.h"
-#include "storage.h"
+#include "server_inside.h"
 
-enum { DRAIN_CHECK_MS = 20, DRAIN_REPORT_MS = 1000, GOODBYE_MS = 1000, TRACKED_SIGNALS = 3 };
+/* Names of our process beside the registered one (node_options.other_names). */
+enum { NAME_MANAGER, NAME_PEER, OTHER_NAMES };
+static const char *const other_names[OTHER_NAMES] = {
+    [NAME_MANAGER] = GET_NODES_NAME, [NAME_PEER] = PEERS_NAME};
 
-struct server {
-    const struct config *config;
-    uv_loop_t loop;
-    struct epmd_starter epmd;
-    struct storage storage;
-    struct service service;
-    struct node *node;
-    struct loop_watch watch;
-    struct metrics_registry metrics;
-    uv_signal_t signals[TRACKED_SIGNALS];
-    uv_timer_t drain;
-    uint64_t started_ms;
-    uint64_t drain_started_ms, drain_reported_ms, drain_total;
-    bool stopping, closing;
-    enum server_exit status;
-};
+/* ---- events ---------------------------------------------------------------------------------- */
 
-static void tell_systemd(const char *state)
+void server_tell_systemd(const char *state)
 {
 #ifdef BRAIN_WITH_SYSTEMD
     sd_notify(0, state);
@@ -51,123 +36,12 @@ static void tell_systemd(const char *state)
 #endif
 }
 
-/* ---- stopping -------------------------------------------------------------------------------- */
-
-static void close_signals(struct server *server)
-{
-    for (int i = 0; i < TRACKED_SIGNALS; i++)
-        if (!uv_is_closing((uv_handle_t *)&server->signals[i]))
-            uv_close((uv_handle_t *)&server->signals[i], NULL);
-}
-
-static void on_storage_closed(void *context)
-{
-    struct server *server = context;
-    loop_watch_stop(&server->watch);
-    close_signals(server);
-}
-
-static void on_node_closed(void *context)
-{
-    struct server *server = context;
-    server->node = NULL;
-    server->service.node = NULL; /* a load may still come back */
-    storage_close(&server->storage, on_storage_closed);
-}
-
-static void close_everything(struct server *server)
-{
-    server->closing = true;
-    uv_timer_stop(&server->drain);
-    uv_close((uv_handle_t *)&server->drain, NULL);
-    if (server->node != NULL)
-        node_close(server->node, GOODBYE_MS, on_node_closed);
-    else
-        on_node_closed(server);
-}
-
-/* The end of a sentence about objects that the warehouse does not have. */
-static const char *fate_of_unsaved(struct server *server)
-{
-    return journaling_is_sound(&server->storage.journaling)
-               ? "; they are in the journal and come back with the next start"
-               : " and are lost";
-}
-
-/* What is still dirty when drain_timeout is over cannot be waited for: the thread of a warehouse
- * that hangs cannot be ended, so the process is. */
-static _Noreturn void give_up(struct server *server, uint64_t unsaved)
-{
-    log_error("stopped after drain_timeout: %" PRIu64 " objects could not be persisted%s", unsaved,
-        fate_of_unsaved(server));
-    log_stop();
-    _exit(SERVER_EXIT_FAILURE);
-}
-
-static void on_drain(uv_timer_t *timer)
-{
-    struct server *server = timer->data;
-    uint64_t now_ms = uv_now(&server->loop);
-    uint64_t unsaved = storage_unsaved(&server->storage);
-    /* Readers were served until here; those that never pause must not keep us. */
-    if (unsaved == 0)
-        server->service.closing = true;
-    if (unsaved == 0 && !storage_is_busy(&server->storage)) {
-        log_info("everything is persisted (%" PRIu64 " objects in %" PRIu64 " ms)",
-            server->drain_total, now_ms - server->drain_started_ms);
-        close_everything(server);
-        return;
-    }
-    if (now_ms - server->drain_started_ms >= server->config->drain_timeout)
-        give_up(server, unsaved);
-    if (now_ms - server->drain_reported_ms >= DRAIN_REPORT_MS) {
-        server->drain_reported_ms = now_ms;
-        log_info("stopping: %" PRIu64 " of %" PRIu64 " objects still to be persisted", unsaved,
-            server->drain_total);
-    }
-    uv_timer_start(timer, on_drain, DRAIN_CHECK_MS, 0);
-}
-
-static void stop(struct server *server, const char *reason)
-{
-    if (server->stopping)
-        return;
-    server->stopping = true;
-    server->service.stopping = true;
-    tell_systemd("STOPPING=1");
-    server->drain_started_ms = server->drain_reported_ms = uv_now(&server->loop);
-    server->drain_total = storage_unsaved(&server->storage);
-    log_info("stopping on %s: %" PRIu64 " objects to persist", reason, server->drain_total);
-    if (server->node != NULL)
-        node_stop_listening(server->node);
-    store_drain(server->storage.store, uv_now(&server->loop));
-    /* Not at once: the answer to a `shutdown` request is flushed first. */
-    uv_timer_start(&server->drain, on_drain, DRAIN_CHECK_MS, 0);
-}
-
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
-    if (server->stopping) {
-        uint64_t unsaved = server->closing ? 0 : storage_unsaved(&server->storage);
-        log_error("second signal: stopped at once, %" PRIu64 " objects were not persisted%s",
-            unsaved, unsaved > 0 ? fate_of_unsaved(server) : "");
-        log_stop();
-        _exit(SERVER_EXIT_FAILURE);
-    }
-    stop(server, number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGHUP");
-}
-
-/* ---- events ---------------------------------------------------------------------------------- */
-
-static void on_ready(void *context, uint16_t port)
-{
-    struct server *server = context;
-    printf("ready %s port %u\n", server->config->node, (unsigned)port);
-    fflush(stdout);
-    if (server->config->log_dir[0] != '\0')
-        log_info("ready %s port %u", server->config->node, (unsigned)port);
-    tell_systemd("READY=1");
+    if (server->phase != STOP_NOT)
+        server_stop_at_once(server);
+    server_stop(server, number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGHUP");
 }
 
 static void on_failed(void *context, const char *sentence)
@@ -175,7 +49,25 @@ static void on_failed(void *context, const char *sentence)
     struct server *server = context;
     log_error("%s", sentence);
     server->status = SERVER_EXIT_FAILURE;
-    stop(server, "a failed start");
+    server_stop(server, "a failed start");
+}
+
+static void on_ready(void *context, uint16_t port)
+{
+    struct server *server = context;
+    const char *why = "";
+    if (server->clustered) {
+        if (clustering_start(&server->clustering, port, &why) != 0) {
+            on_failed(server, why);
+            return;
+        }
+        managers_metrics_register(&server->metrics, server->clustering.managers);
+    }
+    printf("ready %s port %u\n", server->config->node, (unsigned)port);
+    fflush(stdout);
+    if (server->config->log_dir[0] != '\0')
+        log_info("ready %s port %u", server->config->node, (unsigned)port);
+    server_tell_systemd("READY=1");
 }
 
 static void on_message(void *context, connection_id from, struct channel *channel,
@@ -192,17 +84,46 @@ static void on_settle(void *context, connection_id from, struct channel *channel
     service_settle(&server->service, from);
 }
 
+static void on_named(void *context, connection_id from, struct channel *channel, size_t which,
+    const struct channel_message *message)
+{
+    struct server *server = context;
+    if (which == NAME_MANAGER)
+        get_nodes_message(
+            server->node, server->clustered ? &server->clustering.members : NULL, from, message);
+    else if (server->clustered && server->clustering.peers != NULL)
+        peers_on_message(server->clustering.peers, from, channel, message);
+}
+
+static void on_up(void *context, connection_id id, struct channel *channel)
+{
+    struct server *server = context;
+    if (server->clustering.peers != NULL)
+        peers_on_up(server->clustering.peers, id, channel);
+}
+
+static void on_down(void *context, connection_id id, struct slice peer)
+{
+    struct server *server = context;
+    if (server->clustering.peers != NULL)
+        peers_on_down(server->clustering.peers, id, peer);
+}
+
 static void on_answer(
     void *context, struct store_waiter *waiter, int status, const struct value *value)
 {
     struct server *server = context;
-    service_answer(&server->service, waiter, status, value);
+    if (server->clustered)
+        clustering_answer(&server->clustering, waiter, status, value);
+    else
+        service_answer(&server->service, waiter, status, value);
 }
 
 static uint64_t buffered_bytes(void *context)
 {
-    const struct server *server = context;
-    return server->node != NULL ? node_buffered_bytes(server->node) : 0;
+    struct server *server = context;
+    return (server->node != NULL ? node_buffered_bytes(server->node) : 0) +
+           (server->clustered ? clustering_bytes(&server->clustering) : 0);
 }
 
 static void on_start_epmd(void *context)
@@ -213,17 +134,22 @@ static void on_start_epmd(void *context)
 
 static void on_shutdown_request(void *context)
 {
-    stop(context, "a client's request");
+    server_stop(context, "a client's request");
 }
 
 static void write_info(void *context, struct buffer *out)
 {
     struct server *server = context;
     storage_refresh(&server->storage);
+    if (server->clustered)
+        clustering_refresh(&server->clustering);
     const struct info info = {
         .node = slice_of_string(server->config->node),
         .uptime_ms = uv_now(&server->loop) - server->started_ms,
-        .stopping = server->stopping,
+        .stopping = server->phase != STOP_NOT,
+        .cluster_state = server->clustered ? clustering_state_text(&server->clustering) : "alone",
+        .cluster_last_error = server->clustered ? clustering_last_error(&server->clustering) : "",
+        .members = server->clustered ? &server->clustering.members : NULL,
         .warehouse = warehouse_name(server->storage.warehouse),
         .warehouse_last_error = warehouse_last_error(server->storage.warehouse),
         .log_dropped = log_dropped(),
@@ -312,27 +238,35 @@ static int open_node(struct server *server, const char *cookie, const char **why
         .max_pending_handshakes = (uint32_t)config->max_pending_handshakes,
         .connect_nodes = config->connect_nodes,
         .connect_nodes_count = config->connect_nodes_count,
+        .other_names = other_names,
+        .other_names_count = server->clustered ? OTHER_NAMES : NAME_PEER,
     };
-    const struct node_events events = {
+    struct node_events events = {
         .context = server,
         .on_ready = on_ready,
         .on_failed = on_failed,
         .on_message = on_message,
         .on_settle = on_settle,
         .start_epmd = config->epmd_start ? on_start_epmd : NULL,
+        .on_named = on_named,
     };
+    if (server->clustered) {
+        events.on_up = on_up;
+        events.on_down = on_down;
+    }
     return node_open(&server->node, &server->loop, &options, events, why);
 }
 
 static void open_service(struct server *server)
 {
     struct service *service = &server->service;
-    service_init(service, server->config, &server->loop);
     service->store = server->storage.store;
     service->node = server->node;
     service->context = server;
     service->write_info = write_info;
     service->on_shutdown = on_shutdown_request;
+    if (server->clustered)
+        service->routing = &server->clustering.routing;
 }
 
 static void watch_signals(struct server *server)
@@ -349,21 +283,41 @@ static void watch_signals(struct server *server)
     }
 }
 
+static int open_storage(struct server *server, const char *cookie, const char **why)
+{
+    struct storage_member member;
+    const bool clustered = server->config->manager_enable;
+    if (clustered) {
+        int error = clustering_prepare(&server->clustering, server->config, cookie, &server->loop,
+            &server->storage, &server->service, &member, why);
+        server->clustered = true;
+        if (error != 0)
+            return error;
+    }
+    server->storage_opened = true; /* also when only partly: it is closed then */
+    return storage_open(&server->storage, &server->loop, server->config, clustered ? &member : NULL,
+        on_answer, server, why);
+}
+
 static int open_all(struct server *server, const char *cookie, const char **why)
 {
-    int error =
-        storage_open(&server->storage, &server->loop, server->config, on_answer, server, why);
+    service_init(&server->service, server->config, &server->loop);
+    int error = open_storage(server, cookie, why);
     if (error != 0)
         return error;
     server->storage.buffered_bytes = buffered_bytes;
     error = open_node(server, cookie, why);
     open_service(server);
+    if (error == 0 && server->clustered)
+        error = clustering_open_peers(&server->clustering, server->node);
     if (error != 0)
         return error;
     storage_metrics_register(&server->metrics, &server->storage);
     service_metrics_register(&server->metrics, &server->service);
     node_metrics_register(&server->metrics, server->node);
     loop_watch_metrics_register(&server->metrics, &server->watch);
+    if (server->clustered)
+        clustering_metrics_register(&server->metrics, &server->clustering);
     return 0;
 }
 
@@ -377,7 +331,7 @@ static enum server_exit serve(struct server *server, const char *cookie)
     if (open_all(server, cookie, &why) != 0) {
         server->status = SERVER_EXIT_FAILURE;
         log_error("%s", why);
-        close_everything(server);
+        server_close(server);
     }
     /* A long recovery is no turn: the watch begins when there is somebody to be served. */
     loop_watch_start(&server->watch, &server->loop);

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "brain/log.h"
+#include "routing.h"
+#include "service_inside.h"
 
 enum { REFUSAL_LOG_INTERVAL_MS = 10000 };
 
@@ -17,6 +19,8 @@ static enum store_ack default_ack(const struct config *config)
 {
     if (strcmp(config->ack, "warehouse") == 0)
         return STORE_ACK_WAREHOUSE;
+    if (strcmp(config->ack, "backup") == 0)
+        return STORE_ACK_BACKUP;
     if (strcmp(config->ack, "journal") == 0 && config->journal)
         return STORE_ACK_JOURNAL;
     return STORE_ACK_MEMORY;
@@ -30,6 +34,8 @@ void service_init(struct service *service, const struct config *config, uv_loop_
         .max_object_bytes = config->max_object_bytes,
         .ack = default_ack(config),
         .has_journal = config->journal,
+        .has_backups = config->manager_enable && config->backups > 0,
+        .backup_ack = STORE_ACK_BACKUP,
     };
 }
 
@@ -77,9 +83,8 @@ static void answer_error(
     answer(service, from, reply, REPLY_KIND_ERROR, error, NULL);
 }
 
-/* The answer to what store_get, store_persist and the rest return. */
-static void answer_status(struct service *service, connection_id from, const struct reply_to *reply,
-    int status, const struct value *value)
+void service_answer_status(struct service *service, connection_id from,
+    const struct reply_to *reply, int status, const struct value *value)
 {
     switch (status) {
     case STORE_FOUND:
@@ -96,7 +101,7 @@ static void answer_status(struct service *service, connection_id from, const str
     }
 }
 
-static void answer_term(struct service *service, connection_id from, const struct reply_to *reply,
+void service_answer_term(struct service *service, connection_id from, const struct reply_to *reply,
     enum reply_kind kind, const struct buffer *term)
 {
     struct value value = {NULL, term->data, term->size};
@@ -136,7 +141,7 @@ void service_answer(struct service *service, struct store_waiter *store_waiter, 
     if (status == BRAIN_ETIMEOUT)
         service->metrics.timeouts++;
     if (waiter->reply != NULL)
-        answer_status(service, waiter->from, waiter->reply, status, value);
+        service_answer_status(service, waiter->from, waiter->reply, status, value);
     heap_release(waiter->reply);
     heap_release(waiter);
 }
@@ -154,6 +159,10 @@ static void do_get(
         answer_error(service, from, &command->reply, BRAIN_ESHUTDOWN);
         return;
     }
+    if (service->routing != NULL) {
+        routing_get(service->routing, from, command, hash);
+        return;
+    }
     struct request_waiter *waiter = spare_waiter(service);
     if (waiter == NULL) {
         answer_error(service, from, &command->reply, BRAIN_ENOMEM);
@@ -165,7 +174,7 @@ static void do_get(
     if (status == STORE_WAIT)
         spare_is_taken(service, from, &command->reply);
     else
-        answer_status(service, from, &command->reply, status, &value);
+        service_answer_status(service, from, &command->reply, status, &value);
 }
 
 /* The class that this write asks for; BRAIN_ENOTSUP for one that this node does not have: less is
@@ -184,16 +193,22 @@ static int ack_of(const struct service *service, const struct command *command, 
             return BRAIN_ENOTSUP;
         *ack = STORE_ACK_JOURNAL;
         break;
+    case COMMAND_ACK_BACKUP:
+        if (!service->has_backups)
+            return BRAIN_ENOTSUP;
+        *ack = STORE_ACK_BACKUP;
+        break;
     case COMMAND_ACK_WAREHOUSE:
         *ack = STORE_ACK_WAREHOUSE;
         break;
     }
+    if (*ack == STORE_ACK_BACKUP)
+        *ack = service->backup_ack;
     return 0;
 }
 
-/* One line when writes begin to be refused; the counters say how many were. Calls hear of it
- * themselves, plain messages do not, so a person must. */
-static void note_refusal(struct service *service, int status)
+/* Calls hear of it themselves, plain messages do not, so a person must. */
+void service_note_refusal(struct service *service, int status)
 {
     service->metrics.refused_writes++;
     uint64_t now_ms = uv_now(service->loop);
@@ -217,8 +232,8 @@ static void finish_write(
     if (status == STORE_DONE && command->reply.form == REPLY_NONE)
         return;
     if (status == BRAIN_EJOURNAL || status == BRAIN_EOVERLOAD || status == BRAIN_ENOMEM)
-        note_refusal(service, status);
-    answer_status(service, from, &command->reply, status, NULL);
+        service_note_refusal(service, status);
+    service_answer_status(service, from, &command->reply, status, NULL);
 }
 
 /* Where a write may wait; NULL when nobody is to be told. */
@@ -243,57 +258,66 @@ static int refuse_write(struct service *service)
     return BRAIN_ESHUTDOWN;
 }
 
-static int set(
-    struct service *service, const struct command *command, uint64_t hash, struct block *block)
+/* What is refused before any object is asked. */
+static int check_write(struct service *service, const struct command *command, enum store_ack *ack)
 {
-    enum store_ack ack;
-    struct store_waiter *waiter;
     int status = refuse_write(service);
-    if (status == 0 && command->value.size > service->max_object_bytes) {
+    if (status == 0 && command->operation == COMMAND_SET &&
+        command->value.size > service->max_object_bytes) {
         service->metrics.refused_sizes++;
         status = BRAIN_ETOOBIG;
     }
-    if (status == 0)
-        status = ack_of(service, command, &ack);
-    if (status == 0)
-        status = waiter_for(service, command, &waiter);
-    if (status != 0)
-        return status;
-    struct value value = {block, command->value.data, command->value.size};
-    return store_set_hashed(
-        service->store, command->id, hash, value, ack, uv_now(service->loop), waiter);
-}
-
-static int delete (struct service *service, const struct command *command)
-{
-    enum store_ack ack;
-    struct store_waiter *waiter;
-    int status = refuse_write(service);
-    if (status == 0)
-        status = ack_of(service, command, &ack);
-    if (status == 0)
-        status = waiter_for(service, command, &waiter);
-    if (status != 0)
-        return status;
-    return store_delete(service->store, command->id, ack, uv_now(service->loop), waiter);
+    return status == 0 ? ack_of(service, command, ack) : status;
 }
 
 static void do_set(struct service *service, connection_id from, const struct command *command,
     uint64_t hash, struct block *block)
 {
+    enum store_ack ack;
+    struct store_waiter *waiter;
     service->metrics.sets++;
-    finish_write(service, from, command, set(service, command, hash, block));
+    int status = check_write(service, command, &ack);
+    if (status == 0 && service->routing != NULL) {
+        routing_set(service->routing, from, command, hash, block, ack);
+        return;
+    }
+    if (status == 0)
+        status = waiter_for(service, command, &waiter);
+    if (status == 0) {
+        struct value value = {block, command->value.data, command->value.size};
+        status = store_set_hashed(
+            service->store, command->id, hash, value, ack, uv_now(service->loop), waiter);
+    }
+    finish_write(service, from, command, status);
 }
 
 static void do_delete(struct service *service, connection_id from, const struct command *command)
 {
+    enum store_ack ack;
+    struct store_waiter *waiter;
     service->metrics.deletes++;
-    finish_write(service, from, command, delete (service, command));
+    int status = check_write(service, command, &ack);
+    if (status == 0 && service->routing != NULL) {
+        routing_ask(service->routing, from, command, CLUSTER_DELETE, ack);
+        return;
+    }
+    if (status == 0)
+        status = waiter_for(service, command, &waiter);
+    if (status == 0)
+        status = store_delete(service->store, command->id, ack, uv_now(service->loop), waiter);
+    finish_write(service, from, command, status);
 }
 
 static void do_persist(struct service *service, connection_id from, const struct command *command)
 {
     service->metrics.persists++;
+    if (service->routing != NULL) {
+        if (service->closing)
+            answer_error(service, from, &command->reply, BRAIN_ESHUTDOWN);
+        else
+            routing_ask(service->routing, from, command, CLUSTER_PERSIST, STORE_ACK_MEMORY);
+        return;
+    }
     struct slice id = command->id;
     uint64_t now_ms = uv_now(service->loop);
     if (command->reply.form == REPLY_NONE) {
@@ -309,7 +333,7 @@ static void do_persist(struct service *service, connection_id from, const struct
     if (status == STORE_WAIT)
         spare_is_taken(service, from, &command->reply);
     else
-        answer_status(service, from, &command->reply, status, NULL);
+        service_answer_status(service, from, &command->reply, status, NULL);
 }
 
 static void do_info(struct service *service, connection_id from, const struct command *command)
@@ -317,17 +341,24 @@ static void do_info(struct service *service, connection_id from, const struct co
     struct buffer map;
     buffer_init(&map);
     service->write_info(service->context, &map);
-    answer_term(service, from, &command->reply, REPLY_KIND_TERM, &map);
+    service_answer_term(service, from, &command->reply, REPLY_KIND_TERM, &map);
     buffer_release(&map);
 }
 
 /* Alone, this node owns everything. */
 static void do_owner(struct service *service, connection_id from, const struct command *command)
 {
+    if (service->routing != NULL) {
+        if (service->closing)
+            answer_error(service, from, &command->reply, BRAIN_ESHUTDOWN);
+        else
+            routing_ask(service->routing, from, command, CLUSTER_OWNER, STORE_ACK_MEMORY);
+        return;
+    }
     struct buffer name;
     buffer_init(&name);
     etf_write_atom_slice(&name, node_identity(service->node)->name);
-    answer_term(service, from, &command->reply, REPLY_KIND_VALUE, &name);
+    service_answer_term(service, from, &command->reply, REPLY_KIND_VALUE, &name);
     buffer_release(&name);
 }
 
@@ -381,10 +412,16 @@ void service_settle(struct service *service, connection_id from)
 {
     const unsigned count = service->batched;
     service->batched = 0;
+    if (count == 0)
+        return;
+    if (service->routing != NULL)
+        routing_begin(service->routing);
     for (unsigned i = 0; i < count; i++)
         store_prefetch_item(service->store, service->batch[i].hash);
     for (unsigned i = 0; i < count; i++)
         execute(service, from, &service->batch[i], NULL);
+    if (service->routing != NULL)
+        routing_end(service->routing);
 }
 
 void service_message(struct service *service, connection_id from, struct channel *channel,
@@ -411,5 +448,9 @@ void service_message(struct service *service, connection_id from, struct channel
         answer_error(service, from, &command->reply, error);
         return;
     }
+    if (service->routing != NULL)
+        routing_begin(service->routing);
     execute(service, from, request, message->block);
+    if (service->routing != NULL)
+        routing_end(service->routing);
 }

@@ -11,14 +11,19 @@
  * other out. */
 enum { SERVICE_BATCH = 32 };
 
+struct routing;
+
 struct service {
-    struct node *node; /* NULL when it is closed: answers have nowhere to go */
+    struct routing *routing; /* of a member of a cluster; NULL: alone */
+    struct node *node;       /* NULL when it is closed: answers have nowhere to go */
     struct store *store;
     uv_loop_t *loop;
     struct etf_limits limits;
     uint64_t max_object_bytes;
     enum store_ack ack; /* of writes that do not say */
     bool has_journal;
+    bool has_backups;           /* a cluster with backups: STORE_ACK_BACKUP may be asked for */
+    enum store_ack backup_ack;  /* what that is now: of a member without others, the journal */
     bool stopping;              /* writes are refused, reads are still answered */
     bool closing;               /* reads are refused too: everything is persisted */
     uint64_t refusal_logged_ms; /* 0: never */

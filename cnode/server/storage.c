@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "brain/log.h"
+#include "storage_options.h"
 
 /* At most this often the store is asked what time wants from it, even when nothing is due soon: a
  * request that arrives meanwhile may have a nearer deadline than the one the timer was set for. */
@@ -18,6 +19,8 @@ enum { LARGE_JOURNAL_INTERVAL_MS = 10 };
 enum { NEAR_LIMIT_INTERVAL_MS = 10 };
 enum { STATUS_INTERVAL_MS = 60000 };
 enum { SPARE_LIMIT = 1024 };
+/* What a request is for: of the store, or of holdings. */
+enum { FOR_OBJECT, FOR_ASKER };
 /* Of an id, in a log line. */
 enum { SHOWN_ID_BYTES = 80 };
 
@@ -71,6 +74,12 @@ static bool request_take_value(struct warehouse_request *request, const struct v
     return request->value.block != NULL;
 }
 
+/* Alone there is none. */
+static const _Atomic uint64_t *lease_of(const struct storage *storage)
+{
+    return storage->member.holdings != NULL ? &storage->lease_until_ms : NULL;
+}
+
 /* ---- store -> warehouse ---------------------------------------------------------------------- */
 
 static void on_load(void *context, struct object *object, struct slice id)
@@ -78,7 +87,8 @@ static void on_load(void *context, struct object *object, struct slice id)
     struct storage *storage = context;
     struct warehouse_request *request = request_for(storage, WAREHOUSE_LOAD, id);
     if (request == NULL) {
-        store_loaded(storage->store, object, BRAIN_ENOMEM, NULL, NULL, uv_now(storage->loop));
+        store_loaded(
+            storage->store, object, BRAIN_ENOMEM, NULL, NULL, server_clock_ms(&storage->clock));
         return;
     }
     request->owner = object;
@@ -93,15 +103,31 @@ static void on_dump(void *context, struct object *object, struct slice id, struc
     if (request == NULL || (value != NULL && !request_take_value(request, value))) {
         if (request != NULL)
             give_request(storage, request);
-        store_dumped(storage->store, object, BRAIN_ENOMEM, NULL, uv_now(storage->loop));
+        store_dumped(storage->store, object, BRAIN_ENOMEM, NULL, server_clock_ms(&storage->clock));
         return;
     }
     request->owner = object;
+    request->lease_until_ms = lease_of(storage);
     request->version = version;
     request->tombstone = value == NULL;
     request->expected_known = expected != NULL;
     if (expected != NULL)
         request->expected = *expected;
+    warehouse_submit(storage->warehouse, request);
+}
+
+void storage_set_aside(
+    struct storage *storage, struct slice id, struct version version, const struct value *value)
+{
+    struct warehouse_request *request = request_for(storage, WAREHOUSE_SET_ASIDE, id);
+    if (request == NULL || !request_take_value(request, value)) {
+        log_error("no memory to keep a value of \"%.*s\" that was set aside; it is lost",
+            shown_size(id.size), (const char *)id.data);
+        if (request != NULL)
+            give_request(storage, request);
+        return;
+    }
+    request->version = version;
     warehouse_submit(storage->warehouse, request);
 }
 
@@ -120,15 +146,7 @@ static void on_set_aside(
     log_error("late: the warehouse holds a newer version of \"%.*s\" that this node did not write; "
               "ours is kept beside it under a conflict name",
         shown, text);
-    struct warehouse_request *request = request_for(storage, WAREHOUSE_SET_ASIDE, id);
-    if (request == NULL || !request_take_value(request, value)) {
-        log_error("late: no memory to keep our value of \"%.*s\"; it is lost", shown, text);
-        if (request != NULL)
-            give_request(storage, request);
-        return;
-    }
-    request->version = version;
-    warehouse_submit(storage->warehouse, request);
+    storage_set_aside(storage, id, version, value);
 }
 
 static void on_answer(
@@ -153,10 +171,29 @@ static void on_record_live(void *context, uint64_t seq)
     journaling_live(&storage->journaling, seq);
 }
 
+void storage_record_dead(struct storage *storage, uint64_t seq)
+{
+    journaling_dead(&storage->journaling, seq);
+}
+
 static void on_record_dead(void *context, uint64_t seq)
 {
-    struct storage *storage = context;
-    journaling_dead(&storage->journaling, seq);
+    storage_record_dead(context, seq);
+}
+
+/* ---- holdings -> warehouse --------------------------------------------------------------------
+ */
+
+void storage_read_stored(struct storage *storage, void *asker, struct slice id)
+{
+    struct warehouse_request *request = request_for(storage, WAREHOUSE_LOAD, id);
+    if (request == NULL) {
+        storage->member.stored_read(storage->member.context, asker, BRAIN_ENOMEM, NULL);
+        return;
+    }
+    request->owner = asker;
+    request->purpose = FOR_ASKER;
+    warehouse_submit(storage->warehouse, request);
 }
 
 /* ---- warehouse -> store ---------------------------------------------------------------------- */
@@ -202,32 +239,46 @@ static void forget_tombstone(struct storage *storage, const struct warehouse_req
         return;
     request->expected = found->stored;
     request->expected_known = true;
+    request->lease_until_ms = lease_of(storage);
     warehouse_submit(storage->warehouse, request);
+}
+
+static void stored_read(struct storage *storage, const struct warehouse_request *request)
+{
+    const bool found = request->status == 0;
+    int status = found ? STORE_FOUND : request->status;
+    if (request->status == BRAIN_ENOENT)
+        status = STORE_ABSENT;
+    storage->member.stored_read(
+        storage->member.context, request->owner, status, found ? &request->loaded : NULL);
 }
 
 static void on_done(void *context, struct warehouse_request *request)
 {
     struct storage *storage = context;
-    uint64_t now_ms = uv_now(storage->loop);
+    uint64_t now_ms = server_clock_ms(&storage->clock);
     const struct version *stored = request->stored_known ? &request->stored : NULL;
     note_health(storage, request);
     switch (request->operation) {
     case WAREHOUSE_LOAD:
-        if (request->status == BRAIN_ENOENT)
+        if (request->purpose == FOR_ASKER)
+            stored_read(storage, request);
+        else if (request->status == BRAIN_ENOENT)
             store_loaded(storage->store, request->owner, STORE_ABSENT,
                 request->stored_tombstone ? stored : NULL, NULL, now_ms);
         else
             store_loaded(storage->store, request->owner, request->status, stored,
                 request->status == 0 ? &request->loaded : NULL, now_ms);
         value_drop(&request->loaded);
-        forget_tombstone(storage, request);
+        if (request->purpose == FOR_OBJECT) /* R8 */
+            forget_tombstone(storage, request);
         break;
     case WAREHOUSE_DUMP:
         store_dumped(storage->store, request->owner, request->status, stored, now_ms);
         break;
     case WAREHOUSE_SET_ASIDE:
         if (request->status != 0)
-            log_error("late: our value of \"%.*s\" could not be kept: %s",
+            log_error("a value of \"%.*s\" that was set aside could not be kept: %s",
                 shown_size(request->id_size), (const char *)request->id,
                 error_sentence(request->status));
         break;
@@ -254,7 +305,8 @@ static bool count_outside(struct storage *storage)
     store_set_outside_bytes(storage->store, outside);
     if (limit == 0)
         return false;
-    const uint64_t counted = store_metrics(storage->store, uv_now(storage->loop))->memory;
+    const uint64_t counted =
+        store_metrics(storage->store, server_clock_ms(&storage->clock))->memory;
     resident_look(&storage->resident, counted, limit);
     store_set_outside_bytes(storage->store, outside + storage->resident.excess_bytes);
     return counted + storage->resident.excess_bytes > limit - limit / 4;
@@ -287,7 +339,7 @@ static void log_status(struct storage *storage)
     if (now_ms - storage->status_ms < STATUS_INTERVAL_MS)
         return;
     storage->status_ms = now_ms;
-    const struct store_metrics *m = store_metrics(storage->store, now_ms);
+    const struct store_metrics *m = store_metrics(storage->store, server_clock_ms(&storage->clock));
     uint64_t activity = m->hits + m->misses + m->dumps_done + m->dumps_failed + m->loads_failed +
                         m->refused_overload + m->refused_journal;
     if (activity == storage->status_activity && m->dirty == 0)
@@ -311,7 +363,8 @@ static void on_timer(uv_timer_t *timer)
 {
     struct storage *storage = timer->data;
     const bool near_limit = count_outside(storage);
-    uint64_t wait_ms = store_advance(storage->store, uv_now(storage->loop), ADVANCE_BUDGET);
+    uint64_t wait_ms =
+        store_advance(storage->store, server_clock_ms(&storage->clock), ADVANCE_BUDGET);
     if (journaling_advance(&storage->journaling, ADVANCE_BUDGET))
         wait_ms = 0;
     else if (journaling_is_large(&storage->journaling) && wait_ms > LARGE_JOURNAL_INTERVAL_MS)
@@ -327,65 +380,10 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static struct store_options store_options_of(const struct config *config)
-{
-    return (struct store_options){
-        .key_ttl_ms = config->key_ttl,
-        .wait_timeout_ms = config->server_exec_timeout,
-        .dumps_parallel = (uint32_t)config->dumps_parallel,
-        .dumps_parallel_bytes = config->dumps_parallel_bytes,
-        .retry_min_ms = config->dump_retry_min,
-        .retry_max_ms = config->dump_retry_max,
-        .max_dirty_ms = config->max_dirty_ms,
-        .memory_limit_bytes = config->memory_limit,
-        .breaker_failures = (uint32_t)config->dump_breaker_failures,
-    };
-}
-
-static struct warehouse_options warehouse_options_of(const struct config *config)
-{
-    return (struct warehouse_options){
-        .manager = config->warehouse_manager,
-        .data_dir = config->data_dir,
-        .map_bytes = config->local_map_size,
-        .value_limit_bytes = config->max_object_bytes,
-        .s3 =
-            {
-                .endpoint = config->s3_endpoint,
-                .region = config->s3_region,
-                .bucket = config->s3_bucket,
-                .prefix = config->s3_prefix,
-                .path_style = config->s3_path_style,
-                .ca_file = config->s3_ca_file,
-                .access_key = config->s3_access_key,
-                .secret_key = config->s3_secret_key,
-                .session_token = config->s3_session_token,
-                .profile = config->s3_profile,
-                .parallel = (uint32_t)config->s3_parallel,
-                .timeout_ms = config->s3_timeout,
-                .connect_timeout_ms = config->s3_connect_timeout,
-                .stall_timeout_ms = config->s3_stall_timeout,
-                .require_conditions = config->s3_require_conditions,
-            },
-        .ftp =
-            {
-                .host = config->ftp_host,
-                .port = (uint32_t)config->ftp_port,
-                .user = config->ftp_user,
-                .pass = config->ftp_pass,
-                .dir = config->ftp_dir,
-                .tls = config->ftp_tls,
-                .ca_file = config->ftp_ca_file,
-                .parallel = (uint32_t)config->ftp_parallel,
-                .timeout_ms = config->ftp_timeout,
-            },
-    };
-}
-
 static int open_store(
     struct storage *storage, const struct config *config, struct version epoch, const char **why)
 {
-    struct store_options options = store_options_of(config);
+    struct store_options options = storage_store_options(config);
     struct store_events events = {
         .context = storage,
         .load = on_load,
@@ -393,6 +391,9 @@ static int open_store(
         .set_aside = on_set_aside,
         .answer = on_answer,
     };
+    const struct storage_member *member = &storage->member;
+    if (member->holdings != NULL)
+        holdings_store_events(member->holdings, &events);
     options.epoch = epoch;
     if (getrandom(&options.hash_seed, sizeof(options.hash_seed), 0) !=
         (ssize_t)sizeof(options.hash_seed)) {
@@ -405,7 +406,9 @@ static int open_store(
         events.record_dead = on_record_dead;
     }
     storage->store = store_create(&options, events);
-    if (storage->store == NULL) {
+    if (storage->store != NULL && member->holdings != NULL)
+        storage->attached = member->attach(member->context, storage->store) == 0;
+    if (storage->store == NULL || (member->holdings != NULL && !storage->attached)) {
         *why = error_sentence(BRAIN_ENOMEM);
         return BRAIN_ENOMEM;
     }
@@ -413,27 +416,31 @@ static int open_store(
 }
 
 int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
-    storage_answer_cb answer, void *context, const char **why)
+    const struct storage_member *member, storage_answer_cb answer, void *context, const char **why)
 {
     *storage = (struct storage){
         .loop = loop,
+        .clock = {loop, member != NULL},
         .answer = answer,
         .context = context,
         .tombstone_keep_ms = config->tombstone_keep,
         .memory_limit = config->memory_limit,
         .status_ms = uv_now(loop),
     };
+    if (member != NULL)
+        storage->member = *member;
     resident_open(&storage->resident);
     block_recycle(recycle_limit(config));
     uv_timer_init(loop, &storage->timer);
     storage->timer.data = storage;
-    const struct warehouse_options where = warehouse_options_of(config);
+    const struct warehouse_options where = storage_warehouse_options(config);
     struct version epoch;
     int error = warehouse_open(&storage->warehouse, loop, &where, on_done, storage, &epoch, why);
     if (error == 0)
         error = open_store(storage, config, epoch, why);
     if (error == 0)
-        error = journaling_open(&storage->journaling, loop, config, storage->store, why);
+        error = journaling_open(&storage->journaling, loop, config, storage->store,
+            storage->member.holdings, storage->member.age_ms, why);
     if (error == 0)
         uv_timer_start(&storage->timer, on_timer, ADVANCE_INTERVAL_MS, 0);
     return error;
@@ -448,18 +455,19 @@ void storage_metrics_register(struct metrics_registry *registry, struct storage 
 
 void storage_refresh(struct storage *storage)
 {
-    store_metrics(storage->store, uv_now(storage->loop));
+    store_metrics(storage->store, server_clock_ms(&storage->clock));
     journaling_refresh(&storage->journaling);
 }
 
 uint64_t storage_unsaved(struct storage *storage)
 {
-    return store_metrics(storage->store, uv_now(storage->loop))->dirty;
+    return store_metrics(storage->store, server_clock_ms(&storage->clock))->dirty;
 }
 
 bool storage_is_busy(struct storage *storage)
 {
-    const struct store_metrics *metrics = store_metrics(storage->store, uv_now(storage->loop));
+    const struct store_metrics *metrics =
+        store_metrics(storage->store, server_clock_ms(&storage->clock));
     return metrics->loading > 0 || metrics->persisting > 0;
 }
 
@@ -472,6 +480,8 @@ static void on_timer_closed(uv_handle_t *handle)
 static void on_warehouse_closed(void *context)
 {
     struct storage *storage = context;
+    if (storage->attached)
+        storage->member.detach(storage->member.context);
     if (storage->store != NULL)
         store_destroy(storage->store);
     storage->store = NULL;

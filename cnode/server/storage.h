@@ -1,5 +1,5 @@
 /* storage: the object store wired to the warehouse (loads and dumps out, results back in) and to
- * the journal (journaling.h). */
+ * the journal (journaling.h); alone, or with the holdings of a member of a cluster. */
 #ifndef BRAIN_SERVER_STORAGE_H
 #define BRAIN_SERVER_STORAGE_H
 
@@ -16,8 +16,28 @@
 typedef void (*storage_answer_cb)(
     void *context, struct store_waiter *waiter, int status, const struct value *value);
 
+/* Of a member of a cluster. All are called with `context`. */
+struct storage_member {
+    struct holdings *holdings;
+    uint64_t age_ms; /* of what the journal brings back */
+    void *context;
+    /* The store was made, the journal was not read yet. 0 or BRAIN_ENOMEM. */
+    int (*attach)(void *context, struct store *store);
+    /* Nothing is under way any more; the store is destroyed next. Not called when attach was not.
+     */
+    void (*detach)(void *context);
+    /* What storage_read_stored found, as holdings_stored_read. */
+    void (*stored_read)(void *context, void *asker, int status, const struct value *value);
+};
+
 struct storage {
     uv_loop_t *loop;
+    struct server_clock clock;    /* the store's */
+    struct storage_member member; /* holdings NULL: alone */
+    /* Of a member: nothing in the warehouse is changed from then on (R11); CLOCK_BOOTTIME. Raised
+     * with each renewal, read by the warehouse's thread. */
+    _Atomic uint64_t lease_until_ms;
+    bool attached;
     uv_timer_t timer; /* runs store_advance */
     struct store *store;
     struct warehouse *warehouse;
@@ -32,16 +52,23 @@ struct storage {
     uint64_t failures;                   /* since the last success; 0: the warehouse works */
     storage_answer_cb answer;
     void *context;
-    /* Bytes that connections hold in buffers: they count against memory_limit. NULL: none. Called
-     * with `context`. */
+    /* Bytes that others hold, connections in their buffers, the cluster: they count against
+     * memory_limit. NULL: none. Called with `context`. */
     uint64_t (*buffered_bytes)(void *context);
     void (*closed)(void *context);
 };
 
-/* Opens the warehouse and makes the store. `answer` is called with `context`. Returns 0, or an
- * error with a sentence in `*why`. */
+/* Opens the warehouse and makes the store. `answer` is called with `context`. `member` NULL: alone.
+ * Returns 0, or an error with a sentence in `*why`. */
 int storage_open(struct storage *storage, uv_loop_t *loop, const struct config *config,
-    storage_answer_cb answer, void *context, const char **why);
+    const struct storage_member *member, storage_answer_cb answer, void *context, const char **why);
+/* Loads from the warehouse alone, beside the store: one member.stored_read with `asker`. */
+void storage_read_stored(struct storage *storage, void *asker, struct slice id);
+/* Keeps a value that must not be used under a conflict name. */
+void storage_set_aside(
+    struct storage *storage, struct slice id, struct version version, const struct value *value);
+/* As store_events.record_dead, of a record that holdings kept. */
+void storage_record_dead(struct storage *storage, uint64_t seq);
 void storage_metrics_register(struct metrics_registry *registry, struct storage *storage);
 /* Brings the gauges of store and journal up to date. */
 void storage_refresh(struct storage *storage);

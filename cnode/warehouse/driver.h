@@ -14,6 +14,9 @@
 #ifndef WAREHOUSE_DRIVER_H
 #define WAREHOUSE_DRIVER_H
 
+#include <stdatomic.h>
+#include <time.h>
+
 #include "brain/warehouse.h"
 
 enum { WAREHOUSE_TEXT = 512 }; /* bytes of a sentence, with its NUL */
@@ -71,6 +74,18 @@ static inline uint64_t driver_now_ms(void)
 {
     return uv_hrtime() / 1000000;
 }
+
+/* R11: may this dump or forget still change something? Asked right before each attempt. */
+static inline bool driver_may_write(const struct warehouse_request *request)
+{
+    struct timespec now;
+    if (request->lease_until_ms == NULL)
+        return true;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 <
+           atomic_load_explicit(request->lease_until_ms, memory_order_relaxed);
+}
+#define DRIVER_NO_LEASE "the lease of this node is over"
 
 extern const struct warehouse_driver warehouse_local;
 extern const struct warehouse_driver warehouse_s3;

@@ -231,6 +231,10 @@ static enum ftp_outcome replace(struct work *work)
     const struct warehouse_request *request = work->request;
     struct curl_slist *removals = NULL;
     char name[FTP_NAME_LIMIT + 1];
+    if (!driver_may_write(request)) {
+        snprintf(work->session->error, WAREHOUSE_TEXT, "ftp: " DRIVER_NO_LEASE);
+        return FTP_REFUSED;
+    }
     ftp_file_name(name, work->stem, (struct ftp_version){request->version, request->tombstone});
     enum ftp_outcome outcome = add_removals(work, true, &removals)
                                    ? store(work, work->shard, name, removals)

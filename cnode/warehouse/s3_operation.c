@@ -379,6 +379,11 @@ static void send_step(struct s3_operation *operation)
         give_up(operation, last_error(operation));
         return;
     }
+    const bool changes = operation->step == WRITE || operation->step == REMOVE;
+    if (changes && !driver_may_write(request)) {
+        give_up(operation, "s3: " DRIVER_NO_LEASE);
+        return;
+    }
     switch (operation->step) {
     case LOAD:
         call.method = S3_GET;

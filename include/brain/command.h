@@ -40,6 +40,7 @@ enum command_ack {
     COMMAND_ACK_DEFAULT, /* as the node is configured */
     COMMAND_ACK_MEMORY,
     COMMAND_ACK_JOURNAL,
+    COMMAND_ACK_BACKUP,
     COMMAND_ACK_WAREHOUSE,
 };
 
@@ -62,14 +63,13 @@ struct command {
  *     {get, Id} {set, Id, Value} {persist, Id} {delete, Id}, each also with Opts behind it,
  *     {owner, Id}, info, shutdown
  * Opts is a proper list of {Key, Value} (the first of a key counts) or a map: `consistency` (true,
- * false) for get; `ack` (`memory`, `journal`, `warehouse`) for the others; `backup` is refused with
- * BRAIN_ENOTSUP in this version. The Tag of a plain s, p or d is any term, null too.
+ * false) for get; `ack` (`memory`, `journal`, `backup`, `warehouse`) for the others. The Tag of a
+ * plain s, p or d is any term, null too.
  *
  * Returns 0, or BRAIN_EREQUEST (unknown tuple, strange consistency, bad pid or options),
- * BRAIN_ENOTSUP, BRAIN_EBADID, BRAIN_ETERM (malformed, or bytes behind the term), BRAIN_EDEPTH,
- * BRAIN_EELEMENTS, BRAIN_ENOMEM. On an error command->reply is still valid: its form says whether
- * and where {error, Reason} is to be sent (REPLY_NONE when nobody can be told), and nothing else
- * is. */
+ * BRAIN_EBADID, BRAIN_ETERM (malformed, or bytes behind the term), BRAIN_EDEPTH, BRAIN_EELEMENTS,
+ * BRAIN_ENOMEM. On an error command->reply is still valid: its form says whether and where {error,
+ * Reason} is to be sent (REPLY_NONE when nobody can be told), and nothing else is. */
 int command_parse(struct command *command, struct slice payload, const struct etf_marks *marks,
     struct etf_limits limits, int payload_error);
 

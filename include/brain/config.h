@@ -27,7 +27,8 @@
     X(STRING, secret_file, "", "file whose first line is the cookie")                              \
     X(STRING, data_dir, "./data", "directory of the embedded warehouse")                           \
     X(STRING, warehouse_manager, "local", "where idle objects go: local, s3, ftp")                 \
-    X(STRING, ack, "journal", "when a write is acknowledged: memory, journal or warehouse")        \
+    X(STRING, ack, "journal",                                                                      \
+        "when a write is acknowledged: memory, journal, backup or warehouse")                      \
     X(BOOL, journal, "true", "keep a journal of the writes that the warehouse does not have")      \
     X(STRING, journal_sync, "1000", "always, never, or every so many ms")                          \
     X(NUMBER, journal_segment_size, "67108864", "bytes of one segment of the journal")             \
@@ -72,6 +73,8 @@
     X(STRING, manager_servers, "http://127.0.0.1:2379", "URLs of the etcd servers, with commas")   \
     X(STRING, manager_prefix, "brain/", "put before every key in etcd")                            \
     X(NUMBER, manager_lease, "10000", "ms that a membership outlives its last renewal")            \
+    X(NUMBER, backups, "1", "members besides its own that hold a changed object")                  \
+    X(NUMBER, handoff_uses, "4", "uses in a row through one other node that move an object there") \
     X(STRING, manager_user, "", "user of etcd; empty: no authentication")                          \
     X(STRING, manager_password, "", "the user's password")                                         \
     X(STRING, manager_password_file, "", "file whose first line is that password")                 \
@@ -117,7 +120,8 @@ enum { CONFIG_SENTENCE_LIMIT = 1024 };
 /* Fills `config` with: defaults; then `path`, or when NULL the first that exists of
  * /etc/brain_node.conf, /etc/brain/brain_node.conf, etc/brain_node.conf; then `sets`
  * ("key=value" each; the value as it stands, or quoted or in braces as in a file). A later value
- * replaces an earlier one. Returns 0, or BRAIN_ECONFIG or BRAIN_ENOMEM with one sentence, which
+ * replaces an earlier one. Where it is to be a member of a cluster, `ack` and s3_require_conditions
+ * have other defaults. Returns 0, or BRAIN_ECONFIG or BRAIN_ENOMEM with one sentence, which
  * names the place: "FILE:LINE: " or "--set: ". Release also after failure. Main thread only. */
 int config_load(struct config *config, const char *path, char *const *sets, size_t sets_count,
     char sentence[CONFIG_SENTENCE_LIMIT]);

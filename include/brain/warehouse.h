@@ -31,7 +31,8 @@ struct warehouse_request {
     uint64_t deadline_ms; /* private: over by then, whatever happens */
     uint32_t id_hash;     /* private */
     enum warehouse_operation operation;
-    void *owner; /* the caller's own: the object */
+    void *owner;      /* the caller's own: the object, or who else asked */
+    unsigned purpose; /* the caller's own */
     uint8_t id[1024];
     size_t id_size;
     struct version version;  /* dump */
@@ -39,6 +40,10 @@ struct warehouse_request {
     bool expected_known;
     bool tombstone;
     struct value value; /* dump: held; dropped by the warehouse when done */
+    /* Dump, forget: no attempt to change anything begins from this time on (CLOCK_BOOTTIME, ms),
+     * which others may raise meanwhile: the end of a lease (rule R11). NULL: no such end. A request
+     * that is not done for it is over with BRAIN_EWAREHOUSE. Network stores only. */
+    const _Atomic uint64_t *lease_until_ms;
     /* Result: */
     int status;            /* load: 0, BRAIN_ENOENT (also for a tombstone), BRAIN_ECORRUPT,
                               BRAIN_EWAREHOUSE. dump: 0 (also when this very version was there

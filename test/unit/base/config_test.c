@@ -221,7 +221,8 @@ START_TEST(bad_values)
         "without a path");
     refuse("s3_bucket = Ab",
         "test.conf:1: s3_bucket: \"Ab\" is not the name of a bucket: 3 to 63 of a-z, 0-9, - and .");
-    refuse("ack = disk", "test.conf:1: ack: \"disk\" is none of memory, journal and warehouse");
+    refuse("ack = disk",
+        "test.conf:1: ack: \"disk\" is none of memory, journal, backup and warehouse");
     refuse("journal_sync = 0", "test.conf:1: journal_sync: \"0\" is neither always, never, nor a "
                                "number of milliseconds from 1 to 3600000");
     refuse("journal_segment_size = 1000000\njournal_max_size = 500000",
@@ -288,10 +289,48 @@ START_TEST(options_that_contradict)
                                     "set manager_cert_file as well");
     accept("manager_key_file = /k\nmanager_cert_file = /c");
     config_release(&config);
-    refuse("# x\n# y\nmanager_enable = true",
-        "test.conf:3: manager_enable: this version has no cluster: it must be false");
-    refuse_set("manager_enable=true",
-        "--set: manager_enable: this version has no cluster: it must be false");
+}
+END_TEST
+
+#define SHARED "warehouse_manager = ftp\nftp_host = localhost\n"
+
+START_TEST(members_of_a_cluster)
+{
+    const char *local = "manager_enable: the members of a cluster need one warehouse for all: set "
+                        "warehouse_manager to s3 or ftp as well";
+    char expected[256];
+    snprintf(expected, sizeof expected, "test.conf:3: %s", local);
+    refuse("# x\n# y\nmanager_enable = true", expected);
+    snprintf(expected, sizeof expected, "--set: %s", local);
+    refuse_set("manager_enable=true", expected);
+    refuse("backups = 8", "test.conf:1: backups: \"8\" is too large: at most 7");
+    const char *alone = "ack: backup needs other members: set manager_enable, and backups to at "
+                        "least 1";
+    snprintf(expected, sizeof expected, "test.conf:1: %s", alone);
+    refuse("ack = backup", expected);
+    snprintf(expected, sizeof expected, "test.conf:5: %s", alone);
+    refuse(SHARED "manager_enable = true\nbackups = 0\nack = backup", expected);
+}
+END_TEST
+
+/* What is given is never replaced, what is not is what a member should have. */
+START_TEST(defaults_of_a_member)
+{
+    accept(SHARED);
+    ck_assert_str_eq(config.ack, "journal");
+    ck_assert(!config.s3_require_conditions);
+    config_release(&config);
+    accept(SHARED "manager_enable = true");
+    ck_assert_str_eq(config.ack, "backup");
+    ck_assert(config.s3_require_conditions);
+    config_release(&config);
+    accept(SHARED "manager_enable = true\nbackups = 0");
+    ck_assert_str_eq(config.ack, "journal");
+    config_release(&config);
+    accept(SHARED "manager_enable = true\nack = journal\ns3_require_conditions = false");
+    ck_assert_str_eq(config.ack, "journal");
+    ck_assert(!config.s3_require_conditions);
+    config_release(&config);
 }
 END_TEST
 
@@ -507,6 +546,8 @@ int main(void)
     tcase_add_test(refusals, bad_numbers);
     tcase_add_test(refusals, bad_values);
     tcase_add_test(refusals, options_that_contradict);
+    tcase_add_test(refusals, members_of_a_cluster);
+    tcase_add_test(values, defaults_of_a_member);
     tcase_add_test(refusals, unknown_keys);
     tcase_add_test(refusals, broken_text);
     tcase_add_test(refusals, managers);

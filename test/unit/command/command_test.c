@@ -366,6 +366,9 @@ START_TEST(options)
     expect_parsed(CALL "6804 " SET ID "6101 6c00000001 6802" ACK "7709 77617265686f757365 6a",
         COMMAND_SET, REPLY_CALL);
     ck_assert_int_eq(command.ack, COMMAND_ACK_WAREHOUSE);
+    expect_parsed(
+        CALL "6804 " SET ID "6101 74 00000001" ACK "7706 6261636b7570", COMMAND_SET, REPLY_CALL);
+    ck_assert_int_eq(command.ack, COMMAND_ACK_BACKUP);
     expect_parsed(CALL "6803 " SET ID "6101", COMMAND_SET, REPLY_CALL);
     ck_assert_int_eq(command.ack, COMMAND_ACK_DEFAULT);
     expect_parsed(
@@ -378,7 +381,6 @@ START_TEST(options_refused)
 {
 #define SET_WITH(opts) CALL "6804 " SET ID "6101 " opts
 #define GET_WITH(opts) CALL "6803 " GET ID opts
-    expect_refused(SET_WITH("74 00000001" ACK "7706 6261636b7570"), BRAIN_ENOTSUP, REPLY_CALL);
     expect_refused(SET_WITH("6c00000001 6802" ACK "7704 68656172 6a"), BRAIN_EREQUEST, REPLY_CALL);
     expect_refused(SET_WITH("6c00000001 6802" ACK "6101 6a"), BRAIN_EREQUEST, REPLY_CALL);
     expect_refused(SET_WITH("6c00000001 6802" CONSIST TRUE "6a"), BRAIN_EREQUEST, REPLY_CALL);

@@ -1,0 +1,490 @@
+#include "clustering.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "brain/log.h"
+#include "clustering_inside.h"
+
+/* Pieces of work of the core in one turn of the loop; about a millisecond. */
+enum { ADVANCE_BUDGET = 1000 };
+/* At most this often it is asked what time wants from it, when nothing else happens. */
+enum { ADVANCE_INTERVAL_MS = 100 };
+/* How often the log says that this node is not a member. */
+enum { JOINING_INTERVAL_MS = 10000 };
+/* How often bytes are counted: that looks at every slot. */
+enum { COUNT_INTERVAL_MS = 500 };
+/* Until an unanswered claim, fetch, report or backup is repeated: above any round trip between
+ * machines that belong together. A message is lost only with its link. */
+enum { RETRY_MS = 200 };
+/* How often the holder of a copy asks whether somebody owns it: only lost discards wait for it. */
+enum { COPY_CHECK_MS = 10000 };
+/* Owners that are remembered, some 50 bytes each; forgotten ones are asked for again. */
+enum { HINTS_LIMIT = 200000 };
+/* Messages of a view that etcd has not told this node yet, a matter of milliseconds. */
+enum { STASH_BYTES = 16 << 20 };
+
+void clustering_touch(struct clustering *clustering)
+{
+    clustering->routing.touched = true;
+}
+
+uint64_t clustering_now(struct clustering *clustering)
+{
+    const uint64_t now_ms = managers_now_ms();
+    holdings_time(clustering->holdings, now_ms);
+    return now_ms;
+}
+
+/* ---- views ------------------------------------------------------------------------------------
+ */
+
+/* With nobody to hold copies, what survives most is the journal. */
+static void look_at_holders(struct clustering *clustering)
+{
+    const struct config *config = clustering->config;
+    const size_t others = clustering->members.view.count - 1;
+    const enum store_ack alone = config->journal ? STORE_ACK_JOURNAL : STORE_ACK_MEMORY;
+    clustering->service->backup_ack = others > 0 ? STORE_ACK_BACKUP : alone;
+    if (others < config->backups && !clustering->short_of_holders)
+        log_warning("backups = %" PRIu64 ", but there are %zu other members: changed objects have "
+                    "no more holders than that",
+            config->backups, others);
+    else if (others >= config->backups && clustering->short_of_holders)
+        log_info("there are enough members for backups = %" PRIu64 " again", config->backups);
+    clustering->short_of_holders = others < config->backups;
+}
+
+void clustering_install(struct clustering *clustering)
+{
+    struct cluster *cluster = clustering->cluster;
+    const struct cluster_view *view = &clustering->members.view;
+    const uint64_t now_ms = clustering_now(clustering);
+    int status = 0;
+    if (!clustering->joining) {
+        status = cluster_view(cluster, view, now_ms);
+    } else if (cluster_state(cluster) == CLUSTER_OUT) {
+        clustering->routing.direct = false;
+        status = cluster_join(
+            cluster, clustering->incarnation, view, clustering->joined_until_ms, now_ms);
+        clustering->joining = status != 0;
+    }
+    clustering->view_pending = status != 0;
+    if (status == 0)
+        look_at_holders(clustering);
+}
+
+/* ---- the turn of the loop -------------------------------------------------------------------- */
+
+/* One line when this node begins to be fenced, and one when it serves again. */
+static void look_at_lease(struct clustering *clustering, uint64_t now_ms)
+{
+    const bool in = cluster_state(clustering->cluster) == CLUSTER_IN ||
+                    cluster_state(clustering->cluster) == CLUSTER_DRAINED;
+    const bool serves = cluster_serves(clustering->cluster, now_ms);
+    if (in && !serves && clustering->serving)
+        log_error("fenced: etcd did not confirm the lease in time, or not the members of this "
+                  "view; reads and writes wait (%s)",
+            clustering_last_error(clustering));
+    if (in && serves && clustering->fenced)
+        log_info("no longer fenced: the same lease was confirmed");
+    if (in)
+        clustering->fenced = !serves && (clustering->serving || clustering->fenced);
+    else
+        clustering->fenced = false;
+    clustering->serving = serves;
+}
+
+static void join(struct clustering *clustering)
+{
+    clustering->rejoin = false;
+    clustering->joining_since_ms = clustering->told_ms = uv_now(clustering->loop);
+    managers_join(clustering->managers);
+}
+
+static void note_joining(struct clustering *clustering)
+{
+    const uint64_t now_ms = uv_now(clustering->loop);
+    const char *error = managers_last_error(clustering->managers);
+    if (now_ms - clustering->told_ms < JOINING_INTERVAL_MS)
+        return;
+    clustering->told_ms = now_ms;
+    log_warning("not a member of the cluster for %" PRIu64 " s: %s",
+        (now_ms - clustering->joining_since_ms) / 1000,
+        error[0] != '\0' ? error : "the lease of this name's last process has not ended yet");
+}
+
+/* What waits until everything owned was given up. */
+static void look_at_membership(struct clustering *clustering)
+{
+    if (cluster_state(clustering->cluster) != CLUSTER_OUT)
+        return;
+    if (clustering->rejoin)
+        join(clustering);
+    else if (!clustering->leaving)
+        note_joining(clustering);
+    else if (!clustering->left && !clustering->leave_asked) {
+        clustering->leave_asked = true;
+        managers_leave(clustering->managers);
+    }
+}
+
+/* Returns in how many ms it wants to be called again. */
+static uint64_t advance(struct clustering *clustering, uint64_t now_ms)
+{
+    if (clustering->view_pending)
+        clustering_install(clustering);
+    uint64_t wait_ms = cluster_advance(clustering->cluster, now_ms, ADVANCE_BUDGET);
+    if (now_ms - clustering->waited_ms >= ADVANCE_INTERVAL_MS) {
+        clustering->waited_ms = now_ms;
+        holdings_advance(clustering->holdings, now_ms);
+    }
+    holdings_settle(clustering->holdings, now_ms);
+    if (wait_ms > 0)
+        clustering->routing.direct = true;
+    look_at_lease(clustering, now_ms);
+    look_at_membership(clustering);
+    return wait_ms;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    (void)timer; /* the turn that it begins ends with on_turn */
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+    struct clustering *clustering = turn->data;
+    if (clustering->stopped)
+        return;
+    const uint64_t now_ms = clustering_now(clustering);
+    holdings_settle(clustering->holdings, now_ms);
+    if (!clustering->routing.touched && now_ms < clustering->due_ms)
+        return;
+    clustering->routing.touched = false;
+    uint64_t wait_ms = advance(clustering, now_ms);
+    if (clustering->routing.touched)
+        wait_ms = 0;
+    else if (wait_ms > ADVANCE_INTERVAL_MS)
+        wait_ms = ADVANCE_INTERVAL_MS;
+    clustering->due_ms = now_ms + wait_ms;
+    uv_timer_start(&clustering->timer, on_timer, wait_ms, 0);
+}
+
+/* ---- start ------------------------------------------------------------------------------------
+ */
+
+/* The same for all who know the cookie; who does not can neither find it out nor choose ids that
+ * share a slot. */
+static uint64_t seed_of(const char *cookie)
+{
+    static const char purpose[] = "brain: seed of ids\n";
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    const bool good = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
+                      EVP_DigestUpdate(context, purpose, sizeof(purpose) - 1) == 1 &&
+                      EVP_DigestUpdate(context, cookie, strlen(cookie)) == 1 &&
+                      EVP_DigestFinal_ex(context, digest, NULL) == 1;
+    EVP_MD_CTX_free(context);
+    return good ? load_be64(digest) : 0;
+}
+
+/* R10: how old is what the journal brings back? Without a former membership it is this node's
+ * alone, and of no age. */
+static uint64_t age_of(struct lease_record last)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return last.unix_ms == 0 || last.unix_ms > now_ms ? 0 : now_ms - last.unix_ms;
+}
+
+static int attach(void *context, struct store *store)
+{
+    struct clustering *clustering = context;
+    const struct config *config = clustering->config;
+    struct cluster_options options = {
+        .name = slice_of_string(config->node),
+        .seed = clustering->seed,
+        .backups = (uint32_t)config->backups,
+        .request_timeout_ms = config->server_exec_timeout,
+        .weak_timeout_ms = 1 + config->server_exec_timeout / 4,
+        .retry_ms = RETRY_MS,
+        /* A lease is how long a member that ended is missed; one that lives and is not heard of is
+         * given as long. */
+        .report_timeout_ms = config->manager_lease,
+        .view_lag_ms = config->manager_lease,
+        .copy_check_ms = COPY_CHECK_MS,
+        .tombstone_keep_ms = config->tombstone_keep,
+        .handoff_uses = (uint32_t)config->handoff_uses,
+        .hints_limit = HINTS_LIMIT,
+        .stash_limit_bytes = STASH_BYTES,
+        .term_limits = {(uint32_t)config->max_term_depth, config->max_term_elements},
+    };
+    if (getrandom(&options.random_seed, sizeof(options.random_seed), 0) !=
+        (ssize_t)sizeof(options.random_seed))
+        return BRAIN_EIO;
+    clustering->cluster = cluster_create(
+        &options, clustering_core_events(clustering), holdings_objects(clustering->holdings));
+    if (clustering->cluster == NULL)
+        return BRAIN_ENOMEM;
+    holdings_attach(clustering->holdings, store, clustering->cluster);
+    holdings_time(clustering->holdings, managers_now_ms());
+    routing_init(&clustering->routing, clustering->service, config, clustering->holdings,
+        clustering->cluster, store);
+    return 0;
+}
+
+static void detach(void *context)
+{
+    struct clustering *clustering = context;
+    cluster_destroy(clustering->cluster);
+    clustering->cluster = NULL;
+}
+
+static void stored_read(void *context, void *asker, int status, const struct value *value)
+{
+    struct clustering *clustering = context;
+    holdings_stored_read(clustering->holdings, asker, status, value, clustering_now(clustering));
+    clustering_touch(clustering);
+}
+
+int clustering_prepare(struct clustering *clustering, const struct config *config,
+    const char *cookie, uv_loop_t *loop, struct storage *storage, struct service *service,
+    struct storage_member *member, const char **why)
+{
+    static char sentence[CONFIG_SENTENCE_LIMIT];
+    *clustering = (struct clustering){.config = config,
+        .loop = loop,
+        .storage = storage,
+        .service = service,
+        .seed = seed_of(cookie)};
+    list_init(&clustering->routing.waiting);
+    uv_prepare_init(loop, &clustering->turn);
+    uv_timer_init(loop, &clustering->timer);
+    clustering->turn.data = clustering->timer.data = clustering;
+    lease_keeper_init(&clustering->lease_keeper, loop, config->data_dir);
+    clustering->predecessor = lease_file_read(clustering->lease_keeper.path);
+    *why = sentence;
+    int status = config_manager_password(config, &clustering->password, sentence);
+    if (status != 0)
+        return status;
+    clustering->holdings = holdings_create(clustering_holdings_events(clustering, config->journal));
+    if (clustering->holdings == NULL) {
+        *why = error_sentence(BRAIN_ENOMEM);
+        return BRAIN_ENOMEM;
+    }
+    *member = (struct storage_member){
+        .holdings = clustering->holdings,
+        .age_ms = age_of(clustering->predecessor),
+        .context = clustering,
+        .attach = attach,
+        .detach = detach,
+        .stored_read = stored_read,
+    };
+    return 0;
+}
+
+void clustering_answer(struct clustering *clustering, struct store_waiter *waiter, int status,
+    const struct value *value)
+{
+    holdings_answer(clustering->holdings, waiter, status, value);
+    clustering_touch(clustering);
+}
+
+int clustering_open_peers(struct clustering *clustering, struct node *node)
+{
+    clustering->peers = peers_create(node, clustering->loop, clustering_peers_events(clustering));
+    return clustering->peers != NULL ? 0 : BRAIN_ENOMEM;
+}
+
+int clustering_start(struct clustering *clustering, uint16_t port, const char **why)
+{
+    const struct config *config = clustering->config;
+    const struct managers_options options = {
+        .servers = config->manager_servers,
+        .prefix = config->manager_prefix,
+        .user = config->manager_user,
+        .password = clustering->password,
+        .ca_file = config->manager_ca_file,
+        .cert_file = config->manager_cert_file,
+        .key_file = config->manager_key_file,
+        .lease_ms = config->manager_lease,
+        .name = config->node,
+        .address = "", /* the host of the name: how Erlang nodes find each other */
+        .port = port,
+        .protocol = CLUSTER_PROTOCOL,
+        .predecessor_lease = clustering->predecessor.lease,
+        .data_dir_locked = true, /* storage_open has done that */
+    };
+    int status = managers_open(&clustering->managers, clustering->loop, &options,
+        clustering_managers_event, clustering, why);
+    if (status != 0)
+        return status;
+    join(clustering);
+    /* Started last, so it is called first in the turn: before answers are flushed, and before the
+     * journal's batch leaves. */
+    uv_prepare_start(&clustering->turn, on_turn);
+    uv_timer_start(&clustering->timer, on_timer, 0, 0);
+    return 0;
+}
+
+/* ---- reports ----------------------------------------------------------------------------------
+ */
+
+void clustering_metrics_register(struct metrics_registry *registry, struct clustering *clustering)
+{
+    cluster_metrics_register(registry, clustering->cluster);
+    holdings_metrics_register(registry, clustering->holdings);
+    peers_metrics_register(registry, clustering->peers);
+}
+
+void clustering_refresh(struct clustering *clustering)
+{
+    if (clustering->cluster != NULL)
+        cluster_metrics(clustering->cluster, managers_now_ms());
+}
+
+uint64_t clustering_bytes(struct clustering *clustering)
+{
+    const uint64_t now_ms = uv_now(clustering->loop);
+    if (clustering->cluster == NULL)
+        return 0;
+    if (clustering->counted_ms == 0 || now_ms - clustering->counted_ms >= COUNT_INTERVAL_MS) {
+        clustering->counted_ms = now_ms;
+        clustering->bytes = cluster_metrics(clustering->cluster, managers_now_ms())->memory;
+    }
+    return clustering->bytes + clustering->routing.bytes +
+           (clustering->peers != NULL ? peers_queued_bytes(clustering->peers) : 0);
+}
+
+const char *clustering_state_text(const struct clustering *clustering)
+{
+    if (clustering->draining)
+        return "draining";
+    if (cluster_state(clustering->cluster) != CLUSTER_IN)
+        return "joining";
+    return cluster_serves(clustering->cluster, managers_now_ms()) ? "member" : "fenced";
+}
+
+const char *clustering_last_error(const struct clustering *clustering)
+{
+    return clustering->managers != NULL ? managers_last_error(clustering->managers) : "";
+}
+
+/* ---- the end ----------------------------------------------------------------------------------
+ */
+
+void clustering_drain(struct clustering *clustering)
+{
+    clustering->draining = true;
+    if (clustering->cluster != NULL)
+        cluster_drain(clustering->cluster, clustering_now(clustering));
+    clustering_touch(clustering);
+}
+
+bool clustering_is_drained(struct clustering *clustering)
+{
+    if (clustering->cluster == NULL || clustering->managers == NULL)
+        return true;
+    switch (cluster_state(clustering->cluster)) {
+    case CLUSTER_DRAINED:
+        return true;
+    case CLUSTER_OUT:
+        /* Never a member: nothing was answered, what the journal brought back is still in it. */
+        return clustering->joins == 0 ||
+               cluster_metrics(clustering->cluster, managers_now_ms())->copies == 0;
+    case CLUSTER_ABANDONING:
+    case CLUSTER_IN:
+        break;
+    }
+    return false;
+}
+
+void clustering_left_over(struct clustering *clustering, uint64_t *owned, uint64_t *copies)
+{
+    *owned = *copies = 0;
+    if (clustering->cluster == NULL)
+        return;
+    const struct cluster_metrics *metrics = cluster_metrics(clustering->cluster, managers_now_ms());
+    *owned = metrics->owned;
+    *copies = metrics->copies;
+}
+
+void clustering_leave(struct clustering *clustering)
+{
+    clustering->leaving = true;
+    clustering->rejoin = clustering->joining = false;
+    if (clustering->managers == NULL) {
+        clustering->left = true;
+        return;
+    }
+    clustering->storage->lease_until_ms = 0;
+    cluster_lost(clustering->cluster, clustering_now(clustering));
+    clustering_touch(clustering);
+    uv_timer_start(&clustering->timer, on_timer, 0, 0);
+}
+
+/* In one go: it is the end, and what is owned by now is what could not be given up otherwise. */
+static void give_up_all(struct clustering *clustering)
+{
+    const uint64_t now_ms = clustering_now(clustering);
+    cluster_lost(clustering->cluster, now_ms);
+    while (cluster_state(clustering->cluster) == CLUSTER_ABANDONING)
+        cluster_advance(clustering->cluster, now_ms, ADVANCE_BUDGET);
+    holdings_settle(clustering->holdings, now_ms);
+}
+
+void clustering_stop(struct clustering *clustering)
+{
+    if (clustering->cluster != NULL) {
+        give_up_all(clustering);
+        routing_refuse_all(&clustering->routing, BRAIN_ESHUTDOWN);
+    }
+    clustering->stopped = true;
+    if (clustering->peers != NULL)
+        peers_destroy(clustering->peers);
+    clustering->peers = NULL;
+    uv_prepare_stop(&clustering->turn);
+    uv_timer_stop(&clustering->timer);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct clustering *clustering = handle->data;
+    clustering->closed(clustering->context);
+}
+
+static void on_turn_closed(uv_handle_t *handle)
+{
+    struct clustering *clustering = handle->data;
+    uv_close((uv_handle_t *)&clustering->timer, on_timer_closed);
+}
+
+static void on_managers_closed(void *context)
+{
+    struct clustering *clustering = context;
+    clustering->managers = NULL;
+    uv_close((uv_handle_t *)&clustering->turn, on_turn_closed);
+}
+
+void clustering_release(struct clustering *clustering, void (*closed)(void *context), void *context)
+{
+    clustering->closed = closed;
+    clustering->context = context;
+    assert(clustering->cluster == NULL);
+    if (clustering->holdings != NULL)
+        holdings_destroy(clustering->holdings);
+    clustering->holdings = NULL;
+    members_release(&clustering->members);
+    heap_release(clustering->password);
+    clustering->password = NULL;
+    if (clustering->managers != NULL)
+        managers_close(clustering->managers, on_managers_closed);
+    else
+        on_managers_closed(clustering);
+}

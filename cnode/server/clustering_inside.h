@@ -1,0 +1,20 @@
+/* Private to clustering.c and clustering_events.c. */
+#ifndef BRAIN_SERVER_CLUSTERING_INSIDE_H
+#define BRAIN_SERVER_CLUSTERING_INSIDE_H
+
+#include "clustering.h"
+
+/* Something happened: the core is given time at the end of this turn. */
+void clustering_touch(struct clustering *clustering);
+/* The time, told to holdings as well: before each call into the core. */
+uint64_t clustering_now(struct clustering *clustering);
+/* Installs the newest view, or joins with it. */
+void clustering_install(struct clustering *clustering);
+
+/* What core, peers and managers say (clustering_events.c). */
+struct cluster_events clustering_core_events(struct clustering *clustering);
+struct holdings_events clustering_holdings_events(struct clustering *clustering, bool journal);
+struct peers_events clustering_peers_events(struct clustering *clustering);
+void clustering_managers_event(void *context, const struct managers_event *event);
+
+#endif
