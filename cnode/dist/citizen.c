@@ -38,10 +38,12 @@ static bool pid_is_self(const struct channel *channel, struct slice term)
 {
     if (slice_equal(term, buffer_slice(&channel->self)))
         return true;
-    /* The same pid in another encoding, as old peers have. */
+    /* The same pid in another encoding, as old peers have; or made by who knows our name only (0 is
+     * no creation: any), as the answer to get_nodes has of other members. */
     struct etf_pid pid;
     return etf_pid_parts(term, &pid) == 0 && pid.id == CHANNEL_PID_ID &&
-           pid.serial == CHANNEL_PID_SERIAL && pid.creation == channel->node->creation &&
+           pid.serial == CHANNEL_PID_SERIAL &&
+           (pid.creation == channel->node->creation || pid.creation == 0) &&
            slice_equal(pid.node, channel->node->name);
 }
 

@@ -38,6 +38,9 @@ static bool append_special(struct buffer *out, char letter)
     case 'S':
         etf_write_pid(out, self, CHANNEL_PID_ID, CHANNEL_PID_SERIAL, test_creation);
         return true;
+    case 'Z':
+        etf_write_pid(out, self, CHANNEL_PID_ID, CHANNEL_PID_SERIAL, 0);
+        return true;
     case 'D':
         etf_write_pid(out, self, 77, 1, test_creation);
         return true;

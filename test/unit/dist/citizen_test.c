@@ -237,6 +237,7 @@ START_TEST(messages_for_the_registered_process_go_up)
     expect_message(&fixture, "{6 P '' brain}", "{s \"id\" value}", "P");
     expect_message(&fixture, "{22 P S}", "{g true \"id\" P null}", "P");
     expect_message(&fixture, "{2 '' S}", "{d \"id\"}", NULL);
+    expect_message(&fixture, "{2 '' Z}", "{d \"id\"}", NULL); /* of any creation */
     expect_message(&fixture, "{16 P '' brain {1 17 1 P 0}}", "traced", "P");
     expect_message(&fixture, "{6 P '' brain}", CALL("{get \"id\"}"), "P");
     expect_message(&fixture, "{6 P '' brain}", "{'$gen_cast' {set \"id\" 1}}", "P");
@@ -245,7 +246,7 @@ START_TEST(messages_for_the_registered_process_go_up)
     expect_message(&fixture, "{6 P '' brain}", "{io_request x y z}", "P");
     expect_message(&fixture, "{6 P '' brain}", "{P y z}", "P");
     expect_message(&fixture, "{6 P '' brain}", "{}", "P");
-    ck_assert_uint_eq(fixture.node.metrics.messages_received, 10);
+    ck_assert_uint_eq(fixture.node.metrics.messages_received, 11);
     ck_assert_uint_eq(fixture.node.metrics.terms_refused, 0);
     fixture_close(&fixture);
 }
