@@ -1,9 +1,12 @@
 /* Members that talk over real links on loopback, all in this process: how links come up, which one
  * is spoken on, in which order things arrive, and what happens when a link or a peer is not as it
  * should be. */
+#include <signal.h>
 #include <stdio.h>
 
 #include <linux/filter.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "heap_fault.h"
 #include "node_client.h"
@@ -498,6 +501,66 @@ START_TEST(a_cut_network_is_noticed_by_both)
 }
 END_TEST
 
+/* b in a process of its own, which answers until it is killed. */
+static pid_t start_b_elsewhere(void)
+{
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when an assertion ends the test */
+        close(ends[0]);
+        ck_assert_int_eq(uv_loop_init(&loop), 0);
+        b->answers = true;
+        start(b);
+        if (write(ends[1], &b->seen.port, sizeof(b->seen.port)) > 0)
+            uv_run(&loop, UV_RUN_DEFAULT);
+        _exit(0);
+    }
+    close(ends[1]);
+    ck_assert_int_eq(read(ends[0], &b->seen.port, sizeof(b->seen.port)), sizeof(b->seen.port));
+    close(ends[0]);
+    return pid;
+}
+
+/* For longer than a network may be cut. */
+START_TEST(a_process_that_stands_still_keeps_its_links)
+{
+    pid_t pid = start_b_elsewhere();
+    start(a);
+    say(a, b, 1, 1, 10);
+    turn_until(a->heard_count == 1, 3000);
+    kill(pid, SIGSTOP);
+    for (uint64_t number = 2; number <= 100; number++) {
+        say(a, b, 1, number, 1000);
+        turn_for((NODE_LINK_SILENCE_MS + 3000) / 100);
+    }
+    ck_assert_uint_eq(a->downs, 0);
+    ck_assert_uint_eq(a->heard_count, 1);
+    kill(pid, SIGCONT);
+    turn_until(a->heard_count == 100, 5000);
+    check_order(a);
+    kill(pid, SIGKILL);
+    turn_until(a->downs == 1, 3000);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
+START_TEST(another_cookie)
+{
+    b->options.channel.cookie = slice_of_string("guess");
+    start(a);
+    start(b);
+    say(a, b, 1, 1, 10);
+    turn_until(peers_metric(a, "dropped") == 1, 4000);
+    ck_assert_uint_ge(metric_of(&a->seen, "dials_failed"), 1);
+    ck_assert_uint_eq(metric_of(&a->seen, "connections"), 0);
+    ck_assert_uint_ge(metric_of(&b->seen, "refused_cookie"), 1);
+    ck_assert_uint_eq(a->downs + b->downs + a->ups + b->ups, 0);
+}
+END_TEST
+
 /* More than max_output_bytes for one peer. */
 START_TEST(a_peer_that_does_not_read_is_given_up)
 {
@@ -660,6 +723,8 @@ int main(void)
     tcase_add_test(wrong, a_malformed_message_ends_the_link);
     tcase_add_test(wrong, a_link_that_is_cut_is_made_again);
     tcase_add_test(wrong, a_cut_network_is_noticed_by_both);
+    tcase_add_test(wrong, a_process_that_stands_still_keeps_its_links);
+    tcase_add_test(wrong, another_cookie);
     tcase_add_test(wrong, a_peer_that_does_not_read_is_given_up);
     tcase_add_test(wrong, strangers_are_ignored_and_stay_connected);
     tcase_add_test(wrong, a_php_worker_of_the_same_name);
