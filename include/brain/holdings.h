@@ -73,8 +73,8 @@ void holdings_time(struct holdings *holdings, uint64_t now_ms);
 int holdings_get(struct holdings *holdings, struct slice id, uint64_t hash, uint64_t now_ms,
     struct value *value);
 /* `told`: somebody waits for the acknowledgement. STORE_DONE; an error of the store, nothing
- * changed; or STORE_WAIT, nothing changed: it is not resident, or could not be acknowledged at
- * once: make it a cluster_request. */
+ * changed; or STORE_WAIT: it is not resident, or cannot be acknowledged at once. Then make it a
+ * cluster_request at once: nothing has changed, or just what that does again. */
 int holdings_set(struct holdings *holdings, struct slice id, uint64_t hash, struct value value,
     enum store_ack ack, bool told, uint64_t now_ms);
 

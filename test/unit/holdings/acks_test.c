@@ -1,5 +1,6 @@
 /* R6, R11: when writes and reads are told, and in which order; deadlines. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "members.h"
@@ -243,6 +244,36 @@ START_TEST(a_read_waits_for_journal_and_holders)
 }
 END_TEST
 
+/* More ids than a table begins with, all of them waiting; some are dumped, the rest backed up. */
+START_TEST(many_ids_wait)
+{
+    enum { IDS = 1500 };
+    start(2, 1);
+    static struct ask *writes[IDS];
+    world_stop(&world, "backup_ack", true);
+    for (int i = 0; i < IDS; i++) {
+        char id[TEXT];
+        snprintf(id, sizeof(id), "id %d", i);
+        writes[i] = world_ask(&world, 0, CLUSTER_WRITE, id, "one", STORE_ACK_BACKUP);
+        if (i % 100 == 0)
+            world_settle(&world);
+    }
+    world_settle(&world);
+    ck_assert_uint_ge(member_metric(&world, 0, "unbacked"), IDS);
+    ck_assert_uint_eq(member_metric(&world, 0, "awaiting_backup"), IDS);
+    for (int i = 0; i < IDS; i += 10)
+        store_persist(world.members[0].store, slice_of_string(writes[i]->id), world.now_ms, NULL);
+    world_settle(&world);
+    ck_assert_uint_eq(member_metric(&world, 0, "awaiting_backup"), IDS - IDS / 10);
+    world_go_on(&world, "backup_ack");
+    world_pass(&world, 1000);
+    ck_assert_uint_eq(member_metric(&world, 0, "unbacked"), 0);
+    for (int i = 0; i < IDS; i++)
+        ck_assert(is_answered(writes[i], STORE_DONE, NULL));
+    world_end(&world);
+}
+END_TEST
+
 /* ---- deadlines --------------------------------------------------------------------------------
  */
 
@@ -338,6 +369,7 @@ int main(void)
     tcase_add_test(tcase, the_warehouse_is_as_good_as_holders);
     tcase_add_test(tcase, a_write_to_the_warehouse_waits_for_it);
     tcase_add_test(tcase, a_read_waits_for_journal_and_holders);
+    tcase_add_test(tcase, many_ids_wait);
     tcase_add_test(tcase, waiting_for_holders_ends);
     tcase_add_test(tcase, waiting_in_the_store_ends);
     tcase_add_test(tcase, a_deadline_counts_from_the_beginning);

@@ -266,6 +266,32 @@ START_TEST(a_copy_that_loses_is_not_shown)
 }
 END_TEST
 
+/* R4: the warehouse holds what is above any grant: a higher one is asked for, and what was written
+ * in the meantime is stamped anew. */
+START_TEST(an_epoch_is_raised)
+{
+    start(2, 1);
+    world_keep(&world, "x", "old");
+    world.warehouse->version = (struct version){1000000, 1, 1};
+    struct ask *write = ask(0, CLUSTER_WRITE, "one", STORE_ACK_BACKUP); /* has not looked */
+    ck_assert(is_answered(write, STORE_DONE, NULL));
+    persist(0, "x");
+    ck_assert_str_eq(world_kept(&world, "x")->text, "one");
+    world.warehouse->version.view = 2000000;
+    ck_assert_str_eq(world_read(&world, 1, "x"), "one"); /* has looked */
+    write = ask(1, CLUSTER_WRITE, "two", STORE_ACK_BACKUP);
+    ck_assert(is_answered(write, STORE_DONE, NULL));
+    persist(1, "x");
+    ck_assert_str_eq(world_kept(&world, "x")->text, "two");
+    ck_assert_uint_gt(world_kept(&world, "x")->version.view, 1999999);
+    ck_assert_uint_eq(owned(0) + owned(1), 0);
+    ck_assert_uint_eq(member_live_records(&world, 0, NULL), 0);
+    ck_assert_uint_eq(member_live_records(&world, 1, NULL), 0);
+    ck_assert_uint_eq(world.members[0].late_set_aside + world.members[1].late_set_aside, 0);
+    world_end(&world);
+}
+END_TEST
+
 /* ---- abandoned --------------------------------------------------------------------------------
  */
 
@@ -425,6 +451,7 @@ int main(void)
     tcase_add_test(tcase, a_copy_that_wins_is_shown_when_it_is_backed_up);
     tcase_add_test(tcase, a_read_before_a_write_sees_the_copy);
     tcase_add_test(tcase, a_copy_that_loses_is_not_shown);
+    tcase_add_test(tcase, an_epoch_is_raised);
     tcase_add_test(tcase, a_lost_lease_ends_everything);
     tcase_add_test(tcase, records_come_back_as_copies);
     tcase_add_test(tcase, of_two_records_the_later_version_is_restored);
