@@ -135,6 +135,14 @@ static void drop_object(struct store *store, struct object *object)
     object_free(store, object);
 }
 
+/* Does a write of the object wait for the journal? Those that wait are not known by id: but only by
+ * seq, and the last one of the object has the item's. */
+static bool may_await_record(const struct store *store, const struct item *item)
+{
+    const struct store_waiter *first = store->records.first;
+    return item->flags & ITEM_DIRTY && first && first->seq <= item_seq(store, item);
+}
+
 enum store_parted store_part(struct store *store, struct slice id, struct version *version,
     struct value *value, bool *deleted)
 {
@@ -142,7 +150,7 @@ enum store_parted store_part(struct store *store, struct slice id, struct versio
     if (!item)
         return STORE_GONE_CLEAN;
     struct object *object = object_of(item);
-    if (store_read_waits(store, item) || /* a write of it waits for the journal, perhaps */
+    if (store_read_waits(store, item) || may_await_record(store, item) ||
         (object &&
             (object->pins > 0 || object->copy || object->persists.first || object->reads.first ||
                 object->stage == OBJECT_LOADING || object->stage == OBJECT_DUMPING)))

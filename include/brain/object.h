@@ -296,7 +296,8 @@ bool store_is_resident(const struct store *store, struct slice id, uint64_t hash
  * NULL: a tombstone; else a reference is taken). The warehouse is read and the greater of the two
  * is the object. A copy that wins is a new write under the grant: dirty, recorded, told by
  * `written`. A load that fails is tried again with backoff, as long as it takes (reads that wait
- * hear of it). A write in the meantime replaces the copy. 0 or BRAIN_ENOMEM. */
+ * hear of it). A write in the meantime replaces the copy; reads that came before it still get the
+ * greater of the two. 0 or BRAIN_ENOMEM. */
 int store_adopt(struct store *store, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms);
 

@@ -942,7 +942,10 @@ START_TEST(a_write_replaces_the_copy)
     get("a", &w[0]);
     set("a", "mine");
     ASSERT_TOLD("written a 5.1.1 mine; ");
-    loaded(0, NONE, NULL);
+    get("a", &w[1]);
+    loaded(0, v(4, 4, 6), "older"); /* who came before the write sees what was before it */
+    ASSERT_ANSWERED("0 found copy; 1 found mine; ");
+    ASSERT_TOLD("stored a 4.4.6; ");
     ck_assert(shows("a", "mine"));
     /* And while it waits for the next load: that is not needed any more. */
     adopt("b", v(4, 4, 7), "copy");
@@ -1188,6 +1191,12 @@ START_TEST(part_leaves_the_record_live)
     store_written(store, 2, 0, now);
     ck_assert_int_eq(part("b", &version), STORE_GONE_DIRTY);
     ck_assert_int_eq(records[2], 2);
+    /* A write that was written over, and still waits for the journal. */
+    set_as("e", "four", STORE_ACK_JOURNAL, &w[1]);
+    set("e", "five");
+    ck_assert_int_eq(part("e", &version), STORE_BUSY);
+    store_written(store, 4, 0, now);
+    ck_assert_int_eq(part("e", &version), STORE_GONE_DIRTY);
     /* A dump that waits for its record. */
     set("c", "three");
     persist("c", NULL);
