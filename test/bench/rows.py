@@ -62,6 +62,14 @@ def set_row(name, title, servers, targets):
     return Row(name, "load", title, "load", servers, options, targets)
 
 
+def cluster_row(work):
+    """Whoever is alone in a cluster should not notice that it is one."""
+    options = {"work": work, "size": 100, "keys": 10000, "connections": 1, "in-flight": 256}
+    return Row(f"cluster-{work}", "load", f"{work} 100 B, 1 connection, 256 in flight, a cluster of one", "load",
+               ("brain-cluster", "brain"), options,
+               (*at_least("throughput", 0.95, "brain"), *at_most("server_cpu", 1.05, "brain")))
+
+
 def large_row(work, targets):
     """Sets are answered, as Redis and memcached always do: the get that else ends them brings 300 kB back."""
     options = {"work": work, "size": 300000, "keys": 500, "connections": 1, "in-flight": 4}
@@ -112,6 +120,8 @@ ROWS = (
             (*at_least("throughput", 4.0, "redis"), *at_most("server_cpu", 0.15, "redis"))),
     set_row("set-journal", "the same, journal synced each second", ("brain-journal", "redis-aof"),
             at_most("server_cpu", 0.50, "redis-aof")),
+    cluster_row("get"),
+    cluster_row("set"),
     large_row("get", (*at_least("throughput", 1.4, "redis"), *at_least("throughput", 1.0, "memcached"),
                       *at_least("gigabytes", 0.75, "tcp"))),
     large_row("set", (*at_least("throughput", 1.0, "redis"), *at_least("throughput", 0.95, "memcached"))),

@@ -181,6 +181,32 @@ class BrainJournal(Brain):
     options = {"journal": "true", "ack": "journal", "journal_sync": 1000}
 
 
+class BrainCluster(Brain):
+    """The only member of a cluster: a real etcd beside it, and `ack` as clusters have it by default.
+
+    Its warehouse is an address where nobody listens. No row asks it: keys are stored before they are
+    read, a write never loads, and objects stay in RAM as those of the others do."""
+
+    title = "brain-server, a cluster of one"
+
+    def __init__(self, room, name):
+        super().__init__(room, name)
+        self.etcd_port, self.etcd_peer_port = free_port(), free_port()
+        self.options = {
+            "journal": "false", "backups": 1, "ack": "backup", "manager_enable": "true",
+            "manager_servers": f"http://127.0.0.1:{self.etcd_port}",
+            "warehouse_manager": "ftp", "ftp_host": "127.0.0.1", "ftp_port": free_port()}
+
+    def start(self):
+        client, peer = (f"http://127.0.0.1:{port}" for port in (self.etcd_port, self.etcd_peer_port))
+        etcd = self.room.spawn("etcd", [
+            "etcd", "--data-dir", "data", "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster",
+            f"default={peer}", "--log-level", "warn"], self.room.cores.generator)
+        wait_for(lambda: accepts(self.etcd_port), etcd, "etcd")
+        return super().start()
+
+
 class Redis(Server):
     title = "redis"
     protocol = "redis"
@@ -267,7 +293,8 @@ class Loopback(Server):
 
 
 KINDS = {
-    "brain": Brain, "brain-journal": BrainJournal, "redis": Redis, "redis-aof": RedisAof,
+    "brain": Brain, "brain-journal": BrainJournal,
+    "brain-cluster": BrainCluster, "redis": Redis, "redis-aof": RedisAof,
     "memcached": Memcached, "ei": EiNode, "ets": EtsNode, "echo": Echo, "tcp": Loopback,
 }
 
