@@ -282,8 +282,6 @@ int holdings_get(
         if (entry && unbacked_blocks(h, entry))
             return STORE_WAIT;
     }
-    if (cluster_counts_uses(h->cluster))
-        cluster_used(h->cluster, id);
     return store_get_hashed(h->store, id, hash, h->now_ms, value, NULL);
 }
 
@@ -309,8 +307,6 @@ int holdings_set(struct holdings *h, struct slice id, uint64_t hash, struct valu
     holdings_see(h, now_ms);
     if ((told && will_wait(h, ack)) || !store_is_resident(h->store, id, hash))
         return STORE_WAIT;
-    if (cluster_counts_uses(h->cluster))
-        cluster_used(h->cluster, id);
     struct writing writing = {.id = id, .ack = ack}, *outer = h->writing;
     h->writing = &writing;
     int status = store_set_hashed(h->store, id, hash, value, ack, h->now_ms, NULL);

@@ -66,7 +66,8 @@ void holdings_time(struct holdings *holdings, uint64_t now_ms);
  *
  * Only for a node that serves (cluster_serves), with the store's hash of the id. After
  * cluster_lease not before cluster_advance, called as long as it returns 0, has carried out what
- * waited for the lease: or these would overtake it. */
+ * waited for the lease: or these would overtake it. Uses are counted by the caller
+ * (cluster_counts_uses). */
 
 /* STORE_FOUND (borrowed, as store_get), STORE_ABSENT, or STORE_WAIT: it is not here, or not to be
  * shown yet: make it a cluster_request. */
