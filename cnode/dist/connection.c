@@ -21,6 +21,13 @@ enum {
     /* While large values arrive, so much is read of what follows the one that is under way, and of
      * the head of the next one: whatever is read there of a large value is copied once more. */
     READ_BEHIND = 1 << 10,
+    /* Of many small messages so much is read at once, and what they ask is answered before more is
+     * read: a client with many requests under way is at work again while we are at the rest.
+     * Measured, get of 100 bytes, 256 in flight, 8, 12, 16, 24, 32, 128 KiB: 3.1, 3.9, 3.5, 2.7,
+     * 1.9, 1.8 million a second, for 0.32, 0.25, 0.26, 0.28, 0.30, 0.33 us of CPU each. Of messages
+     * of 8 kB too many would be cut: half again as much CPU. */
+    READ_DENSE = 16 << 10,
+    DENSE_BYTES = 512,     /* of a message on average; more is not dense */
     READ_NS = 2000000,     /* per wake-up, of small messages: their work is in the feeding */
     WRITE_LIMIT = 4 << 20, /* per turn: 1 to 2 ms over loopback */
     VECTOR_LIMIT = 64,
@@ -358,8 +365,10 @@ static int read_vector(struct connection *connection, struct iovec vector[2])
     uint8_t *area;
     size_t size;
     if (!channel_area(connection->channel, &area, &size)) {
-        vector[0] =
-            (struct iovec){node->scratch, connection->bulk ? (size_t)READ_BEHIND : NODE_SCRATCH};
+        const size_t limit = connection->bulk    ? READ_BEHIND
+                             : connection->dense ? READ_DENSE
+                                                 : NODE_SCRATCH;
+        vector[0] = (struct iovec){node->scratch, limit};
         return 1;
     }
     assert(size != 0);
@@ -392,11 +401,16 @@ static bool feed_vector(
     return more && full;
 }
 
-static void judge_crowd(struct connection *connection, uint64_t now_ns)
+/* Takes note of what one read brought. */
+static void count_read(
+    struct connection *connection, size_t got, uint64_t *messages, uint64_t *senders)
 {
-    uint64_t senders;
-    const uint64_t messages = channel_take_count(connection->channel, &senders);
-    connection_set_clocked(connection, crowd_note(&connection->crowd, messages, senders, now_ns));
+    uint64_t from;
+    const uint64_t count = channel_take_count(connection->channel, &from);
+    *messages += count;
+    *senders |= from;
+    if (got >= READ_DENSE)
+        connection->dense = count * DENSE_BYTES >= got;
 }
 
 /* Returns how many bytes came. May close the connection. */
@@ -404,6 +418,7 @@ static size_t read_some(struct connection *connection)
 {
     struct node *node = connection->node;
     const uint64_t now_ns = uv_hrtime(), end_ns = now_ns + READ_NS;
+    uint64_t messages = 0, senders = 0;
     size_t total = 0;
     while (total < READ_LIMIT) {
         struct iovec vector[2];
@@ -426,10 +441,14 @@ static size_t read_some(struct connection *connection)
         bool more = feed_vector(connection, vector, count, (size_t)got);
         if (connection->closing)
             return total;
+        count_read(connection, (size_t)got, &messages, &senders);
         if (!more || uv_hrtime() >= end_ns)
             break;
+        connection_flush(connection);
+        if (connection->closing)
+            return total;
     }
-    judge_crowd(connection, now_ns);
+    connection_set_clocked(connection, crowd_note(&connection->crowd, messages, senders, now_ns));
     connection_flush(connection);
     return total;
 }

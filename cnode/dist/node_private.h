@@ -45,6 +45,7 @@ struct connection {
     bool unfinished; /* the channel asked to be called again: nothing is read meanwhile */
     bool dirty;
     bool bulk;          /* large values arrive: little is read behind one */
+    bool dense;         /* many small messages: few kB are read at once */
     bool mute;          /* sending failed: only what the peer sent before is still read */
     bool member;        /* node_mark_link */
     bool both_dial;     /* the peer dialled while it was being dialled */

@@ -330,6 +330,38 @@ static unsigned answers(struct client *client)
     return client->in.size < 4 ? 0 : (unsigned)(client->in.size / (load_be32(client->in.data) + 4));
 }
 
+/* More than is read at once, of small messages and of larger ones. */
+START_TEST(many_requests_in_a_go_are_all_answered)
+{
+    enum { SMALL = 3000, MEDIUM = 100, MEDIUM_BYTES = 5000 };
+    start_plain();
+    struct client client;
+    client_connect(&client, seen.port, "tester@localhost");
+    struct buffer payload;
+    buffer_init(&payload);
+    buffer_append_u8(&payload, ETF_BINARY);
+    buffer_append_be32(&payload, MEDIUM_BYTES);
+    memset(buffer_reserve(&payload, MEDIUM_BYTES), 'v', MEDIUM_BYTES);
+    payload.size += MEDIUM_BYTES;
+    for (int round = 0; round < 3; round++) {
+        struct buffer frames;
+        buffer_init(&frames);
+        for (int i = 0; i < SMALL; i++)
+            client_frame(&frames, client.name, an_atom);
+        for (int i = 0; i < MEDIUM; i++)
+            client_frame(&frames, client.name, buffer_slice(&payload));
+        write_all(client.fd, buffer_slice(&frames));
+        buffer_release(&frames);
+        turn_until(answers(&client) == SMALL + MEDIUM, 5000);
+        ck_assert_uint_eq(client.in.size % (SMALL + MEDIUM), 0);
+        ck_assert_uint_eq(seen.messages, (unsigned)(round + 1) * (SMALL + MEDIUM));
+        buffer_clear(&client.in);
+    }
+    buffer_release(&payload);
+    client_close(&client);
+}
+END_TEST
+
 /* Asks until the connection is read by the clock. */
 static void make_crowd(struct client *client, unsigned *sent)
 {
@@ -553,6 +585,7 @@ int main(void)
     tcase_add_test(answers, answers_take_the_way_they_were_asked_on);
     tcase_add_test(answers, large_answers_pass_a_full_socket);
     tcase_add_test(answers, a_large_term_is_checked_over_many_turns);
+    tcase_add_test(answers, many_requests_in_a_go_are_all_answered);
     tcase_add_test(answers, a_crowd_is_answered_as_ever);
     suite_add_tcase(suite, answers);
     TCase *ends = tcase_create("ends");
