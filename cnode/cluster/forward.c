@@ -151,6 +151,25 @@ static void refuse(struct cluster *c, struct slice name, uint64_t incarnation, s
     send_to(c, name, incarnation, &message);
 }
 
+/* To a member that is none any more: it has given up all it owned, so this was not done and will
+ * not be. Said as long as it is asked: else the sender would have to wonder, when it hears of the
+ * departure, what became of its write. */
+void forward_late(struct cluster *c, struct slice from, const struct message *forward)
+{
+    struct message message = {.kind = MESSAGE_REFUSE,
+        .from = forward->to,
+        .to = forward->from,
+        .key = id_key(c, forward->id),
+        .number = forward->number,
+        .epoch = forward->epoch};
+    struct cluster_member to = {from, forward->from};
+    c->metrics.forwards_refused++;
+    buffer_clear(&c->out);
+    message_write(&c->out, &message);
+    if (!c->out.failed)
+        c->events.send(c->events.context, &to, message.key.low | 1, buffer_slice(&c->out), NULL);
+}
+
 static void foreign_free(struct foreign *foreign)
 {
     list_remove(&foreign->all);

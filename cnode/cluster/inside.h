@@ -197,6 +197,7 @@ struct cluster {
     bool draining, drained, cursor_started;
     uint64_t now_ms;
     uint64_t incarnation;
+    uint64_t former;                       /* of the membership that ended last */
     uint64_t lease_until_ms, lag_since_ms; /* 0: none */
     uint64_t serve_until_ms;               /* R11: the one comparison; 0: not at all */
     uint64_t last_valid_ms;                /* end of the last lease that there was */
@@ -374,6 +375,7 @@ static inline bool request_may_repeat(const struct cluster_request *request)
 
 /* forward.c */
 void forward_all(struct cluster *c, struct cluster_place *place, const struct idmap_entry *hint);
+void forward_late(struct cluster *c, struct slice from, const struct message *forward);
 void forward_received(struct cluster *c, struct slice from, const struct message *message);
 void forward_refused(struct cluster *c, const struct message *message);
 void forward_replied(struct cluster *c, const struct message *message);

@@ -260,6 +260,11 @@ int cluster_receive(struct cluster *c, struct slice from, const struct value *by
         c->metrics.messages_malformed++;
         return status;
     }
+    if (c->state != CLUSTER_IN && message.kind == MESSAGE_FORWARD && message.to != 0 &&
+        message.to == c->former) {
+        forward_late(c, from, &message);
+        return 0;
+    }
     bool bound = message_is_bound(message.kind);
     /* R3: of a newer view: catch up first. Before the join is known here others know of it. */
     bool newer = !c->view || message.view > c->view->number;

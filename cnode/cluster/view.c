@@ -126,6 +126,7 @@ void cluster_lost(struct cluster *c, uint64_t now_ms)
     /* R1: void all grants, claims and directories. Those who wait at this node as the owner are
      * refused while they can still be told by this incarnation. */
     state_set(c, CLUSTER_ABANDONING);
+    c->former = c->incarnation;
     seal(c);
     forwards_lost(c, NULL, slice_of(NULL, 0));
     for (uint32_t s = 0; s < CLUSTER_SLOTS; s++) {

@@ -405,6 +405,36 @@ START_TEST(a_drained_node_owns_nothing)
 }
 END_TEST
 
+/* Who has left says so to those who do not know it yet: nothing that they ask is in doubt. */
+START_TEST(who_has_left_refuses)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 1, 0, -1, 0, -1);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    net_dump(&net, 0, id);
+    net_settle(&net, true);
+    ck_assert_str_eq(net_read(&net, 2, id), "one"); /* node 2 knows the owner */
+    struct cluster *left = net.nodes[0].cluster;
+    cluster_lost(left, net.now_ms);
+    struct net_request *early = net_ask(&net, 2, CLUSTER_WRITE, id, "two");
+    net_settle(&net, true);
+    while (cluster_state(left) != CLUSTER_OUT)
+        cluster_advance(left, net.now_ms, 1000);
+    struct net_request *late = net_ask(&net, 2, CLUSTER_WRITE, id, "three");
+    net_settle(&net, true);
+    ck_assert_int_eq(early->answers + late->answers, 0);
+    net_view(&net, 1, 6, 6);
+    net_view(&net, 2, 6, 6);
+    net_pass(&net, 500, true);
+    ck_assert(net_answered(early, STORE_DONE, NULL));
+    ck_assert(net_answered(late, STORE_DONE, NULL));
+    ck_assert_str_eq(net_read(&net, 1, id), "three");
+    net_end(&net);
+}
+END_TEST
+
 /* Messages of a view that is not installed yet wait for it, and ask for it. */
 START_TEST(newer_messages_wait)
 {
@@ -516,6 +546,7 @@ int main(void)
     tcase_add_test(tcase, a_node_comes_back);
     tcase_add_test(tcase, objects_follow_their_users);
     tcase_add_test(tcase, a_drained_node_owns_nothing);
+    tcase_add_test(tcase, who_has_left_refuses);
     tcase_add_test(tcase, newer_messages_wait);
     tcase_add_test(tcase, lost_reports_are_repeated);
     tcase_add_test(tcase, the_journals_objects_are_copies);
