@@ -78,6 +78,14 @@ static void compare(struct buffer *body, const struct call_key *key, bool create
         create ? "CREATE" : "MOD", create ? "create_revision" : "mod_revision", revision);
 }
 
+/* That there is no key in the range: etcd compares all that are there, or one of revision 0. */
+static void compare_none(struct buffer *body, const struct call_key *prefix)
+{
+    text(body, "{");
+    prefix_fields(body, prefix);
+    text(body, ",\"target\":\"CREATE\",\"result\":\"EQUAL\",\"create_revision\":\"0\"}");
+}
+
 static void put(struct buffer *body, const struct call_key *key, struct slice value, int64_t lease)
 {
     text(body, "{\"request_put\":{");
@@ -218,9 +226,12 @@ void call_evict(
     struct buffer *body, const char *prefix, const struct managers_member *target, int64_t lease)
 {
     struct call_key member = call_key_member(prefix, target->name);
-    struct call_key evict = call_key_evict(prefix, target->name, target->incarnation);
+    struct call_key evict = call_key_evict(prefix, target->name, target->incarnation), all;
+    snprintf(all.text, sizeof(all.text), "%.*sevict/", CALL_PREFIX_LIMIT, prefix);
     text(body, "{\"compare\":[");
     compare(body, &member, false, target->revision);
+    text(body, ",");
+    compare_none(body, &all);
     text(body, "],\"success\":[");
     put(body, &evict, slice_of(NULL, 0), lease);
     text(body, "]}");

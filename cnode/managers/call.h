@@ -38,7 +38,9 @@ void call_create(struct buffer *body, const char *prefix, const struct managers_
 /* R12: group 0: the members, group 1: the evict key of this one, group 2: the history; keys only.
  */
 void call_read(struct buffer *body, const char *prefix, const char *name, uint64_t incarnation);
-/* Puts the evict key of `target` if it is still what it is here. */
+/* Puts the evict key of `target` if it is still what it is here, and nobody is being evicted: two
+ * who do not hear each other would otherwise both be gone at the same moment, and with them an
+ * object and its only copy. */
 void call_evict(
     struct buffer *body, const char *prefix, const struct managers_member *target, int64_t lease);
 /* Removes target and evict key if both are of these revisions, else only the evict key. */

@@ -162,7 +162,8 @@ void managers_leave(struct managers *managers);
 /* R12: member `name` of `incarnation` does not do its part: its evict key is written, and when its
  * lease would have ended since, its member key is removed (only while the evict key is there: in
  * one transaction) and its lease revoked; a view without it follows. Given up without a word when
- * it goes away by itself, or when this member is lost. Twice the same is once. */
+ * it goes away by itself, when this member is lost, or when anybody is being evicted already, so
+ * that no two are at once: ask again. Twice the same is once. */
 void managers_evict(struct managers *managers, const char *name, uint64_t incarnation);
 
 /* The last failure in words, "" when none since the last success; valid until the loop goes on. */

@@ -454,6 +454,33 @@ def test_evict(etcd, new_member):
     check_same_views(a, b)
 
 
+def test_two_who_evict_each_other(etcd, new_member):
+    """One of them goes, and is there again before the other one can be asked to."""
+    a, b, c = (new_member(etcd.url, name, rejoin="true") for name in ("a@h", "b@h", "c@h"))
+    for member in (a, b, c):
+        member.join()
+    for member in (a, b, c):
+        member.wait_names("a@h", "b@h", "c@h")
+    former = a.incarnation, b.incarnation
+    a.say(f"evict b@h {former[1]}")
+    b.say(f"evict a@h {former[0]}")
+    wait_until(lambda: a.all("LOST") or b.all("LOST"), what="an eviction")
+    lost, other = (a, b) if a.all("LOST") else (b, a)
+    lost.wait("JOINED", 2)
+    time.sleep(1)
+    assert other.all("LOST") == []
+    c.say(f"evict {other.name} {other.incarnation}")  # not yet
+    time.sleep(0.5)
+    assert other.all("LOST") == []
+    wait_until(lambda: not [key for key in etcd.keys() if "/evict/" in key], 10, "no evict key")
+    c.say(f"evict {other.name} {other.incarnation}")
+    other.wait("LOST", reason="evicted")
+    other.wait("JOINED", 2)
+    for member in (a, b, c):
+        member.wait_names("a@h", "b@h", "c@h")
+    check_same_views(a, b, c)
+
+
 def test_evict_one_that_does_not_look(etcd, new_member):
     """Its lease is kept alive by somebody, but it reads nothing: the key is removed, after its lease's time."""
     lease = int(etcd.call("/v3/lease/grant", {"TTL": "60"})["ID"])

@@ -29,6 +29,8 @@ START_TEST(the_whole_way)
     ck_assert(body_has_key("brain/evict/b@h/0000000000000002"));
     ck_assert(body_has("\"mod_revision\":\"120\"")); /* of the member's key */
     ck_assert(body_has("\"lease\":\"4711\""));       /* of this one */
+    /* And nobody is being evicted. */
+    ck_assert(body_has_key("brain/evict/") && body_has("\"create_revision\":\"0\""));
     now_ms += 200;
     done(150, true);
     uint64_t ready_ms = now_ms + 11000; /* since the answer */
