@@ -24,13 +24,14 @@ PADDING = b"p" * 2000
 
 class Load:
     def __init__(self, members, clients=6, ids=12, seed=1, window=4, prefix=b"h", pause=0.004, home=None, ack=None,
-                 writes=5, reads=6, deletes=1):
-        """home: client n stays at member home[n], and waits there until it is back; None: they move on."""
+                 writes=5, reads=6, deletes=1, history=None):
+        """home: client n stays at member home[n], and waits there until it is back; None: they move on. history: of
+        another load with another seed, to go on with."""
         self.members, self.clients, self.seed, self.window, self.pause = list(members), clients, seed, window, pause
         self.ids = [prefix + b":%d" % number for number in range(ids)]
         self.home, self.weights = home, (writes, reads, deletes)
         self.options = [[(Atom("ack"), Atom(ack))]] if ack else []
-        self.history = History()
+        self.history = history or History()
         self.lock = threading.Lock()
         self.problems = []
         self.answered = collections.Counter()   # by member: operations with a known outcome
@@ -90,7 +91,7 @@ class Load:
                 time.sleep(0.05)
                 continue
             with client:
-                self._session(client, member, f"c{number}.{session}", source)
+                self._session(client, member, f"{self.seed}.c{number}.{session}", source)
 
     def _session(self, client, member, sender, source):
         under_way, count, last = {}, 0, time.monotonic()

@@ -4,7 +4,8 @@ Every operation has a begin, an end and a sender. An order of the operations of 
 which each takes effect between its begin and its end, reads show the last write before them, and those of one sender stay in
 the order in which it sent them (Wing and Gong's search, with a memory of the states that led nowhere). A write whose
 outcome nobody heard (an error, a lost connection) may have taken effect at any time since, or never,
-but not after a later operation of its sender.
+but not after a later operation of its sender. It may have before a read that its sender had sent earlier:
+when a link is lost, reads are done again, and writes are not.
 
 Values are unique, absent is None. What a correct store cannot show, and this finds: a stale read, a lost
 write, two owners, a value from nowhere, a sender's writes in another order.
@@ -106,6 +107,9 @@ class Search:
             sender = operations[at].sender
             self.earlier[at] = last.get(sender, 0)
             last[sender] = self.earlier[at] | 1 << at
+        reads = sum(1 << at for at in range(count) if operations[at].kind == "read")
+        # Those of them that must have taken effect before.
+        self.needed = [self.earlier[at] & self.known & ~(0 if operations[at].known else reads) for at in range(count)]
 
     def candidates(self, done):
         """Those that may be the next to take effect."""
@@ -117,7 +121,7 @@ class Search:
                 limit = min(limit, self.operations[at].end)
             at += 1
         return [at for at in found if self.operations[at].begin <= limit
-                and self.earlier[at] & self.known & ~done == 0]
+                and self.needed[at] & ~done == 0]
 
     def step(self, done, value, at):
         """After operation `at`, or None: it is a read of something else."""
@@ -125,7 +129,7 @@ class Search:
         if one.kind == "read" and one.value != value:
             return None
         # What its sender sent before and is unknown has not taken effect, and will not.
-        return done | 1 << at | self.earlier[at], value if one.kind == "read" else one.value
+        return done | 1 << at | self.earlier[at] & ~self.known, value if one.kind == "read" else one.value
 
     def run(self):
         stack, visited, best = [(0, None)], set(), 0
@@ -146,7 +150,7 @@ class Search:
             nexts = self.candidates(done)
             # A read of what is there now may as well take effect now, when it rules out nothing.
             free = next((at for at in nexts if self.operations[at].kind == "read" and
-                         self.operations[at].value == value and self.earlier[at] & ~done == 0), None)
+                         self.operations[at].value == value and self.earlier[at] & ~self.known & ~done == 0), None)
             if free is not None:
                 stack.append(self.step(done, value, free))
                 continue
@@ -164,7 +168,11 @@ class Search:
                   if at in stuck or one.end != NEVER and one.end >= first - 0.2 and one.begin <= first + 0.2]
         lines = [f"{self.operations[0].id!r}: no order explains {len(self.operations)} operations; "
                  f"{(done & self.known).bit_count()} can be, then there would be {value!r}, but next are"]
-        lines += [f"  {'-> ' if at in stuck else '   '}{self.operations[at]}" for at in stuck]
+        lines += [f"  -> {self.operations[at]}" for at in stuck]
+        concerned = {value} | {self.operations[at].value for at in stuck}
+        lines.append("  what they read, and what would be there, was written by:")
+        lines += [f"     {one}{'' if done >> at & 1 else ' (not yet placed)'}" for at, one in enumerate(self.operations)
+                  if one.kind != "read" and one.value in concerned - {None}]
         lines.append("  around them:")
         lines += [f"     {one}" for one in around[:30]]
         raise Violation("\n".join(lines))

@@ -25,6 +25,8 @@ GOOD = {
     "two deletes, a write between them": [(0, 9, "a", "d"), (0, 9, "b", "w1"), (0, 9, "c", "d"), (1, 2, "e", "r"),
                                           (3, 4, "e", "r1"), (5, 6, "e", "r")],
     "a sender's own order": [(0, 9, "a", "w1"), (1, 9, "a", "w2"), (2, 9, "a", "r2"), (10, 11, "b", "r2")],
+    "an unknown write, and its sender's read done again": [(0, 9, "a", "r2"), (1, None, "a", "w1"), (2, 3, "b", "r1"),
+                                                           (4, 5, "b", "w2")],
     "unknown between a sender's others": [(0, 9, "a", "w1"), (1, None, "a", "w2"), (2, 9, "a", "r1")],
 }
 
@@ -41,6 +43,8 @@ BAD = {
     "unknown, seen and gone": [(0, None, "a", "w1"), (1, 2, "b", "r1"), (3, 4, "b", "r")],
     "unknown, overwritten, seen again": [(0, None, "a", "w1"), (1, 2, "b", "r1"), (3, 4, "b", "w2"), (5, 6, "b", "r1")],
     "a sender's writes in another order": [(0, 9, "a", "w1"), (1, 9, "a", "w2"), (10, 11, "b", "r1")],
+    "a read after its sender's next write": [(0, 9, "a", "r2"), (1, 9, "a", "w1"), (2, 3, "b", "r1"), (4, 5, "b", "w2")],
+    "two unknown writes in another order": [(0, None, "a", "w1"), (0, None, "a", "w2"), (1, 2, "b", "r2"), (3, 4, "b", "r1")],
     "a sender does not see its own write": [(0, 9, "a", "w1"), (1, 9, "a", "r")],
     "an unknown write after its sender's next": [(0, None, "a", "w1"), (1, 9, "a", "w2"), (10, 11, "b", "r2"),
                                                  (12, 13, "b", "r1")],
