@@ -166,13 +166,13 @@ void call_look(struct buffer *body, const char *prefix, const char *name)
     text(body, "]}");
 }
 
-void call_history(struct buffer *body, const char *prefix, uint64_t history)
+void call_history(struct buffer *body, const char *prefix, uint64_t history, uint64_t revision)
 {
     struct call_key key = call_key_history(prefix);
     char value[17];
     snprintf(value, sizeof(value), "%016" PRIx64, history);
     text(body, "{\"compare\":[");
-    compare(body, &key, true, 0);
+    compare(body, &key, revision == 0, revision);
     text(body, "],\"success\":[");
     put(body, &key, slice_of_string(value), 0);
     text(body, "]}");

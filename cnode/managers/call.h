@@ -29,8 +29,8 @@ void call_members(struct buffer *body, const char *prefix, uint64_t revision);
 void call_watch(struct buffer *body, const char *prefix, uint64_t revision);
 /* Group 0: the member `name`, group 1: the history. */
 void call_look(struct buffer *body, const char *prefix, const char *name);
-/* Puts the history if there is none. */
-void call_history(struct buffer *body, const char *prefix, uint64_t history);
+/* Puts the history in the place of the one of `revision`; 0: if there is none. */
+void call_history(struct buffer *body, const char *prefix, uint64_t history, uint64_t revision);
 /* R1: puts the member's key if there is none, and the history is still the one of `revision`. Not
  * succeeded: group 0 is the member's key that is there. */
 void call_create(struct buffer *body, const char *prefix, const struct managers_member *member,

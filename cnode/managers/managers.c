@@ -360,6 +360,8 @@ static int set_options(
         return BRAIN_EIO;
     }
     own.seed |= own.seed == 0;
+    own.wall_s = (uint64_t)time(NULL);
+    own.wall_at_ms = managers_now_ms();
     session_init(&managers->session, &own, hooks);
     explicit_bzero(&own, sizeof(own));
     uint64_t timeout_ms = session_timeout_ms(&managers->session);

@@ -141,7 +141,7 @@ int roster_view(const struct roster *roster, uint64_t history, struct managers_v
         set += mark_of(&roster->entries[i]);
     }
     store_be64(bytes, set);
-    *view = (struct managers_view){.number = roster->number,
+    *view = (struct managers_view){.number = roster_number(history, roster->number),
         .digest = XXH64(bytes, sizeof(bytes), history),
         .count = made,
         .members = members};

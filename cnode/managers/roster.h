@@ -30,6 +30,18 @@ const struct managers_member *roster_find(const struct roster *roster, const cha
 /* The members. `members` of the view is the caller's (heap_release). 0 or BRAIN_ENOMEM. */
 int roster_view(const struct roster *roster, uint64_t history, struct managers_view *view);
 
+/* A history is 24 bits of the time when it began, in units of 64 s since 2025, and 40 random ones.
+ * The number of a view is that time, and 40 bits of etcd's revision. */
+enum { ROSTER_REVISION_BITS = 40, ROSTER_ERA_S = 64, ROSTER_ERA_LIMIT = 1 << 24 };
+static inline uint64_t roster_era(uint64_t history)
+{
+    return history >> ROSTER_REVISION_BITS;
+}
+static inline uint64_t roster_number(uint64_t history, uint64_t revision)
+{
+    return (roster_era(history) << ROSTER_REVISION_BITS) + revision;
+}
+
 /* The name in a key under `prefix`. False: no member's, whatever its value; such keys are nowhere.
  */
 bool roster_name(struct slice key, const char *prefix, struct slice *name);

@@ -326,7 +326,22 @@ static const char *path_of(enum session_step step)
     }
 }
 
-static void make_body(struct session *session, enum session_step step, struct eviction *eviction)
+/* Views of a history made later have greater numbers: after that of the former membership, and
+ * otherwise by the calendar. */
+static uint64_t new_history(struct session *session, uint64_t now_ms)
+{
+    static const uint64_t since_s = 1735689600; /* 2025-01-01 */
+    const struct session_options *options = &session->options;
+    uint64_t wall_s = options->wall_s + (now_ms - options->wall_at_ms) / 1000;
+    uint64_t era = wall_s > since_s ? (wall_s - since_s) / ROSTER_ERA_S : 0;
+    if (session->former.joined && era <= roster_era(session->former.history))
+        era = roster_era(session->former.history) + 1;
+    uint64_t random = session_random(session) >> (64 - ROSTER_REVISION_BITS);
+    return (era % ROSTER_ERA_LIMIT) << ROSTER_REVISION_BITS | random | 1;
+}
+
+static void make_body(
+    struct session *session, enum session_step step, struct eviction *eviction, uint64_t now_ms)
 {
     const struct session_options *options = &session->options;
     struct buffer *body = &session->lane.body;
@@ -344,7 +359,7 @@ static void make_body(struct session *session, enum session_step step, struct ev
         call_look(body, prefix, name);
         break;
     case STEP_HISTORY:
-        call_history(body, prefix, session_random(session) | 1);
+        call_history(body, prefix, new_history(session, now_ms), session->history_revision);
         break;
     case STEP_GRANT:
         call_grant(body, (options->lease_ms + 999) / 1000);
@@ -385,7 +400,7 @@ bool session_call(struct session *session, uint64_t now_ms, struct session_call 
             return false;
         step = eviction->step;
     }
-    make_body(session, step, eviction);
+    make_body(session, step, eviction, now_ms);
     if (buffer_status(&session->lane.body) != 0) {
         endpoint_failed(
             &session->turn, session->options.endpoints->count, now_ms, session_random(session));

@@ -37,7 +37,8 @@ struct session_options {
     struct managers_member self; /* name, address, port, protocol */
     int64_t predecessor_lease;
     bool data_dir_locked;
-    uint64_t seed; /* not 0: of incarnations and jitter */
+    uint64_t seed;               /* not 0: of incarnations and jitter */
+    uint64_t wall_s, wall_at_ms; /* what time it was by the calendar (s since 1970), at that time */
 };
 
 struct session_hooks {

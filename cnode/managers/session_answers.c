@@ -89,12 +89,18 @@ static bool take_look(struct session *session, uint64_t now_ms)
     const struct answer_kv *member = first_of(answer, 0), *history = first_of(answer, 1);
     if (answer->error != ANSWER_GOOD)
         return false;
+    session->history_revision = 0;
     if (history == NULL) {
         go(session, STEP_HISTORY, now_ms);
         return true;
     }
     if (!read_history(session, history))
         return false;
+    if (session->former.joined && session->former.history == session->history &&
+        answer->revision < session->former.seen_revision) {
+        go(session, STEP_HISTORY, now_ms); /* an older state: from here on it is another history */
+        return true;
+    }
     if (member == NULL) {
         go(session, STEP_GRANT, now_ms);
     } else if (is_own_past(session, member)) {
@@ -190,8 +196,8 @@ static bool take_members(struct session *session, uint64_t now_ms)
     session->metrics.joins++;
     watch_start_from(session, self->revision);
     session_note(session, LOG_INFO,
-        "%s is a member: incarnation %016" PRIx64 ", view %" PRIu64 " of %zu, lease %" PRIu64
-        " ms%s",
+        "%s is a member: incarnation %016" PRIx64 ", revision %" PRIu64
+        ", one of %zu, lease %" PRIu64 " ms%s",
         self->name, self->incarnation, session->roster.number,
         session->roster.count - session->roster.strays, self->lease_ms,
         reset ? "; etcd has other data than before" : "");
@@ -286,12 +292,13 @@ static bool take_read(struct session *session, uint64_t now_ms)
     session->until_ms = session->renewed_until_ms;
     session->renew_ms = session->keepalive_sent_ms + self->lease_ms / 3;
     session->metrics.renewals++;
-    session->hooks.event(session->hooks.context, &(struct managers_event){.kind = MANAGERS_RENEWED,
-                                                     .incarnation = self->incarnation,
-                                                     .lease = self->lease,
-                                                     .until_ms = session->until_ms,
-                                                     .behind_ms = behind_ms,
-                                                     .newest_view = newest});
+    session->hooks.event(
+        session->hooks.context, &(struct managers_event){.kind = MANAGERS_RENEWED,
+                                    .incarnation = self->incarnation,
+                                    .lease = self->lease,
+                                    .until_ms = session->until_ms,
+                                    .behind_ms = behind_ms,
+                                    .newest_view = roster_number(session->history, newest)});
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* session_evict: R12, the way of an evict key.
  *
- *   EVICT   put the key, under this member's lease, if the target is still what it is
+ *   EVICT   put the key, under this member's lease, if the target is still what it is and nobody
+ *           is being evicted
  *   (wait)  the target's lease and a tenth: a renewal of it that began before the key was there has
  *           ended by then, and every later one reads the key
  *   REMOVE  in one transaction, if both keys are still the same: remove them. The evict key is the

@@ -48,7 +48,10 @@ struct managers_member {
 
 /* The member list after one revision of etcd that changed it. */
 struct managers_view {
-    uint64_t number; /* that revision */
+    /* That revision, and in the bits from 40 on when etcd's history began: the views of a history
+     * that was made later (etcd lost its data, or an older state of it was restored) have greater
+     * numbers, as far as calendars are right or somebody remembers the former one. */
+    uint64_t number;
     /* Of etcd's history, and the members' names and revisions. Two views of one number and
      * different digests come from two histories. */
     uint64_t digest;
@@ -92,12 +95,12 @@ struct managers_event {
      * could be). */
     uint64_t newest_view;
     enum managers_reason reason;
-    /* JOINED: a random number that came into etcd's data with the first member ever: etcd that lost
-     * its data has another. */
+    /* JOINED: when it was made, and a random number; it came into etcd's data with the first member
+     * ever: etcd that lost its data has another, and etcd that went back to an older state is given
+     * another. */
     uint64_t history;
     /* JOINED: this etcd is not the one of this process's former membership, or an older state of
-     * it: the number of the view may be smaller than earlier ones, and epochs may come again (R4).
-     */
+     * it. */
     bool reset;
     bool confirmed;
     struct managers_view view; /* valid during the call */

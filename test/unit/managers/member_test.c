@@ -186,6 +186,16 @@ START_TEST(the_revision_goes_backwards)
     answers("{\"header\":{}}");
     asks(STEP_LOOK);
     answers_look(NULL);
+    /* An older state of the same history: from here on it is another, whose views have greater
+     * numbers. */
+    asks(STEP_HISTORY);
+    ck_assert(body_has_key("brain/history") && body_has("\"mod_revision\":\"2\""));
+    ck_assert(body_has("\"value\":\"MDAwMDAx")); /* "000001" and more, in base64 */
+    answers("{\"header\":{\"revision\":\"51\"},\"succeeded\":true}");
+    asks(STEP_LOOK);
+    history_text = "00000100000000ff";
+    history_revision = look_revision = 51;
+    answers_look(NULL);
     asks(STEP_GRANT);
     answers_grant();
     asks(STEP_CREATE);
@@ -194,6 +204,7 @@ START_TEST(the_revision_goes_backwards)
     answers_members(OWN_REVISION, own_kv());
     ck_assert_int_eq(last_told(0)->kind, MANAGERS_JOINED);
     ck_assert(last_told(0)->reset);
+    ck_assert_uint_eq(last_told(0)->view.number, (UINT64_C(1) << 40) + OWN_REVISION);
 }
 END_TEST
 

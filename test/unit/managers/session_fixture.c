@@ -159,17 +159,20 @@ const char *own_kv(void)
         OWN_REVISION, LEASE_ID);
 }
 
+uint64_t look_revision = 50, history_revision = 2;
+const char *history_text = "00000000000000ff";
+
 static const char *history_kv(void)
 {
-    return kv_of("brain/history", "00000000000000ff", HISTORY_REVISION, 0);
+    return kv_of("brain/history", history_text, history_revision, 0);
 }
 
 void answers_look(const char *member_kv)
 {
-    answers(
-        "{\"header\":{\"revision\":\"50\"},\"succeeded\":true,\"responses\":[{\"response_range\":"
-        "{\"kvs\":[%s]}},{\"response_range\":{\"kvs\":[%s]}}]}",
-        member_kv == NULL ? "" : member_kv, history_kv());
+    answers("{\"header\":{\"revision\":\"%" PRIu64
+            "\"},\"succeeded\":true,\"responses\":[{\"response_range\":"
+            "{\"kvs\":[%s]}},{\"response_range\":{\"kvs\":[%s]}}]}",
+        look_revision, member_kv == NULL ? "" : member_kv, history_kv());
 }
 
 void answers_grant(void)

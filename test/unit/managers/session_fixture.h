@@ -5,7 +5,7 @@
 
 #include "session.h"
 
-enum { LEASE_ID = 4711, TTL_S = 10, OWN_REVISION = 100, HISTORY_REVISION = 2, TOLD_LIMIT = 256 };
+enum { LEASE_ID = 4711, TTL_S = 10, OWN_REVISION = 100, TOLD_LIMIT = 256 };
 
 struct told {
     struct managers_event event; /* its members are gone */
@@ -19,6 +19,8 @@ extern size_t told_count;
 extern struct session_call call; /* the last one made */
 extern bool told_fails;          /* no memory for JOINED and VIEW */
 extern char notes[4096];
+extern uint64_t look_revision, history_revision; /* what etcd is said to have */
+extern const char *history_text;
 
 /* Before set_up; set_up changes nothing in it. */
 extern struct managers_options options;
