@@ -37,6 +37,7 @@ static void sooner(uint64_t *wait, uint64_t other)
 uint64_t cluster_advance(struct cluster *c, uint64_t now_ms, uint32_t budget)
 {
     c->now_ms = now_ms;
+    copies_clock(c);
     if (c->state == CLUSTER_ABANDONING && !lost_advance(c, budget))
         return 0;
     uint64_t wait = requests_advance(c, &budget);
@@ -47,6 +48,8 @@ uint64_t cluster_advance(struct cluster *c, uint64_t now_ms, uint32_t budget)
     sooner(&wait, places_advance(c, &budget));
     if (c->state == CLUSTER_IN)
         sooner(&wait, reports_advance(c));
+    if (c->state == CLUSTER_IN)
+        sooner(&wait, liveness_advance(c));
     if (c->state == CLUSTER_IN)
         sooner(&wait, dirty_advance(c, &budget));
     if (c->state == CLUSTER_IN)

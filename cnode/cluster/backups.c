@@ -268,16 +268,25 @@ void owned_held(struct cluster *c, uint16_t member, const struct message *messag
     struct version stored;
     if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL)) {
         /* R5: the home names an owner that is none: its release was lost, and nobody uses the id,
-         * so nobody is refused. */
+         * so nobody is refused. But its grant may still be on its way. */
+        const struct cluster_place *place = c->places > 0 ? place_find(c, key) : NULL;
+        if (place && place->stage == PLACE_CLAIMING)
+            return;
         if (keeps(c, CLUSTER_R5_CONFIRM))
             owned_deny(c, view_home(c->view, key_slot(key)), key, message->epoch);
         return;
     }
-    if (!c->objects.in_warehouse(c->objects.context, message->id, &stored) ||
-        version_compare(stored, message->version) < 0)
-        return;
-    struct message discard = {.kind = MESSAGE_DISCARD, .key = key, .version = message->version};
-    send_message(c, member, &discard);
+    struct message answer = {.kind = MESSAGE_DISCARD, .key = key, .version = message->version};
+    struct cluster_copy now;
+    if (c->objects.in_warehouse(c->objects.context, message->id, &stored) &&
+        version_compare(stored, message->version) >= 0) {
+        send_message(c, member, &answer);
+    } else if (c->objects.peek(c->objects.context, message->id, &now) &&
+               version_compare(now.version, message->version) >= 0) {
+        answer.kind = MESSAGE_KEEP; /* R10 */
+        answer.number = message->number;
+        send_message(c, member, &answer);
+    }
 }
 
 /* ---- views and time

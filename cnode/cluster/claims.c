@@ -81,10 +81,10 @@ static struct slice place_id(const struct cluster_place *place)
 
 void place_void(struct cluster *c, struct cluster_place *place)
 {
-    if (place->stage == PLACE_FETCHING)
+    if (place->stage == PLACE_FETCHING || (place->stage == PLACE_CLAIMING && !place->raising))
         foreign_refuse_queue(c, place);
     drop_grant(place);
-    place->nonce = 0;
+    place->nonce = place->waits = 0;
     place->locating = false;
     place->refused_by = 0;
     place->refused = place->denied = (struct cluster_epoch){0, 0};
@@ -194,7 +194,10 @@ static void pump_queue(
                       (place->at != c->view->members[hint->owner].incarnation ||
                           !epoch_equal(place->at_epoch, hint->epoch));
     bool waits = !list_is_empty(&place->queue);
-    if (hint && waits && !at_another)
+    /* A claim may be answered by a grant, so what waits goes nowhere meanwhile; but for that the
+     * home has been asked for the owner by others, so that there may be a hint already. */
+    bool claiming = place->stage == PLACE_CLAIMING && keeps(c, CLUSTER_R9_ORDER);
+    if (hint && waits && !at_another && !claiming)
         forward_all(c, place, hint);
     else if (at_owner || (!waits && !place->wanted) || place->stage != PLACE_RESTING)
         return;
@@ -332,7 +335,7 @@ static void raise_epoch(
     place->pins++;
     place->raising = place->wanted = false;
     place->stage = PLACE_RESTING;
-    place->nonce = 0;
+    place->nonce = place->waits = 0;
     place->floor = (struct cluster_epoch){0, 0};
     c->objects.raise(c->objects.context, place_id(place), message->epoch);
     place_pump(c, place);
@@ -353,7 +356,8 @@ void place_granted(struct cluster *c, const struct message *message)
     }
     if (expected && cluster_epoch_compare(message->epoch, place->denied) <= 0) {
         place->stage = PLACE_RESTING; /* R5; the next one is another */
-        place->nonce = 0;
+        place->nonce = place->waits = 0;
+        foreign_refuse_queue(c, place);
         place_pump(c, place);
         return;
     }
@@ -371,8 +375,9 @@ void place_granted(struct cluster *c, const struct message *message)
     place->candidates_count = (uint32_t)count;
     place->candidates_at = 0;
     place->stage = PLACE_FETCHING;
-    place->nonce = 0;
+    place->nonce = place->waits = 0;
     place->epoch = message->epoch;
+    foreign_refuse_others(c, place, message->epoch); /* that came before the grant: R9 */
     place->refused_by = 0;
     place->refused = place->denied = place->floor = (struct cluster_epoch){0, 0};
     const struct copy *own = copy_find(c, message->key);
@@ -421,8 +426,9 @@ void place_owned(struct cluster *c, const struct message *message)
     bool refused =
         place->refused_by == message->member && epoch_equal(place->refused, message->epoch);
     place->pins++;
+    foreign_refuse_queue(c, place);
     place->stage = PLACE_RESTING;
-    place->nonce = 0;
+    place->nonce = place->waits = 0;
     place->wanted = false;
     place->refused_by = 0;
     place->refused = (struct cluster_epoch){0, 0};
@@ -463,6 +469,14 @@ void place_located(struct cluster *c, const struct message *message)
 /* ---- time
  * ---------------------------------------------------------------------------------------- */
 
+/* The answer to a claim counts no more once it is repeated: so each waits for twice as long as the
+ * one before, or a home that is slow to answer would never be heard. */
+static bool is_due(uint32_t waits)
+{
+    enum { LONGEST = 16 };
+    return waits < LONGEST ? (waits & (waits - 1)) == 0 : waits % LONGEST == 0;
+}
+
 void place_retry(struct cluster *c, struct cluster_place *place)
 {
     list_remove(&place->timer);
@@ -472,8 +486,17 @@ void place_retry(struct cluster *c, struct cluster_place *place)
         fetch(c, place);
         return;
     }
-    if (place->stage == PLACE_CLAIMING)
+    if (place->stage == PLACE_CLAIMING && !is_due(++place->waits)) {
+        place_wait(c, place);
+        return;
+    }
+    if (place->stage == PLACE_CLAIMING) {
         place->stage = PLACE_RESTING;
+        if (!place->raising)
+            foreign_refuse_queue(c, place); /* the grant they came before counts no more */
+    } else {
+        place->waits = 0;
+    }
     place->locating = false;
     place->pins++;
     place_pump(c, place);

@@ -64,6 +64,7 @@ void copies_clear(struct cluster *c)
 
 static void set(struct cluster *c, struct copy *copy, const struct cluster_copy *what)
 {
+    copy->confirmed_ms = (int64_t)c->now_ms;
     struct value old = copy->what.value;
     copy->what = *what;
     value_hold(copy->what.value);
@@ -97,6 +98,56 @@ int copy_keep(struct cluster *c, struct key key, struct slice id, const struct c
         return BRAIN_ENOMEM;
     copy_install(c, copy, what);
     return 0;
+}
+
+/* ---- age (R10)
+ * ------------------------------------------------------------------------------------- */
+
+/* The mark of a deletion is kept for tombstone_keep. A copy that its owner has not wanted to be
+ * kept for nearly as long (messages take time, clocks differ) may be of an object that was deleted
+ * since, and the mark is about to be forgotten. */
+static bool is_too_old(const struct cluster *c, const struct copy *copy)
+{
+    int64_t age_ms = (int64_t)c->now_ms - copy->confirmed_ms;
+    return age_ms > (int64_t)(c->options.tombstone_keep_ms - c->options.tombstone_keep_ms / 10) &&
+           keeps(c, CLUSTER_R10_AGE);
+}
+
+static bool age(struct cluster *c, struct copy *copy)
+{
+    if (!is_too_old(c, copy))
+        return false;
+    c->metrics.copies_set_aside++;
+    if (c->events.set_aside)
+        c->events.set_aside(c->events.context, copy_id(copy), &copy->what);
+    copy_drop(c, copy);
+    return true;
+}
+
+void copies_age(struct cluster *c)
+{
+    struct link *lists[] = {&c->fresh_copies, &c->stale_copies};
+    for (size_t i = 0; i < 2; i++) {
+        struct link *link = lists[i]->next;
+        while (link != lists[i]) {
+            struct copy *copy = list_entry(link, struct copy, timer);
+            link = link->next;
+            (void)age(c, copy);
+        }
+    }
+}
+
+/* Copies that were restored before this process knew what time it is. */
+void copies_clock(struct cluster *c)
+{
+    if (c->clock_known)
+        return;
+    c->clock_known = true;
+    struct link *lists[] = {&c->fresh_copies, &c->stale_copies};
+    for (size_t i = 0; i < 2; i++) {
+        for (struct link *link = lists[i]->next; link != lists[i]; link = link->next)
+            list_entry(link, struct copy, timer)->confirmed_ms += (int64_t)c->now_ms;
+    }
 }
 
 /* ---- what owners and claimers ask
@@ -134,6 +185,7 @@ void copy_backup(struct cluster *c, uint16_t member, const struct message *messa
     if (copy) {
         ack.second_version = copy->what.version;
         refresh(c, copy);
+        copy->confirmed_ms = (int64_t)c->now_ms;
     }
     send_message(c, member, &ack);
 }
@@ -142,7 +194,7 @@ void copy_fetch(struct cluster *c, uint16_t member, const struct message *messag
 {
     struct message answer = {.kind = MESSAGE_FETCHED, .key = message->key, .epoch = message->epoch};
     const struct copy *copy = copy_find(c, message->key);
-    if (copy) {
+    if (copy && !is_too_old(c, copy)) {
         answer.state = copy->what.deleted ? STATE_DELETED : STATE_VALUE;
         answer.version = copy->what.version;
         answer.value = copy->what.value;
@@ -164,9 +216,19 @@ void copy_is_owned(struct cluster *c, struct key key, uint16_t owner, struct clu
     if (!copy)
         return;
     refresh(c, copy);
-    struct message held = {
-        .kind = MESSAGE_HELD, .id = copy_id(copy), .version = copy->what.version, .epoch = epoch};
+    struct message held = {.kind = MESSAGE_HELD,
+        .id = copy_id(copy),
+        .version = copy->what.version,
+        .epoch = epoch,
+        .number = c->now_ms};
     send_message(c, owner, &held);
+}
+
+void copy_wanted(struct cluster *c, const struct message *message)
+{
+    struct copy *copy = copy_find(c, message->key);
+    if (copy && message->number <= c->now_ms && (int64_t)message->number > copy->confirmed_ms)
+        copy->confirmed_ms = (int64_t)message->number;
 }
 
 /* ---- views and time
@@ -194,19 +256,6 @@ void copies_begin(struct cluster *c)
     }
 }
 
-void copies_age(struct cluster *c)
-{
-    struct link *link;
-    list_take_all(&c->stale_copies, &c->fresh_copies);
-    while ((link = list_first(&c->stale_copies)) != NULL) {
-        struct copy *copy = list_entry(link, struct copy, timer);
-        c->metrics.copies_set_aside++;
-        if (c->events.set_aside)
-            c->events.set_aside(c->events.context, copy_id(copy), &copy->what);
-        copy_drop(c, copy);
-    }
-}
-
 bool copies_are_owned(const struct cluster *c)
 {
     for (const struct link *link = c->fresh_copies.next; link != &c->fresh_copies;
@@ -223,6 +272,8 @@ static void look_after(struct cluster *c, struct copy *copy)
 {
     struct key key = copy->keyed.key;
     struct cluster_epoch epoch;
+    if (age(c, copy))
+        return;
     copy->checked_ms = c->now_ms;
     list_remove(&copy->timer);
     list_append(&c->fresh_copies, &copy->timer);

@@ -188,12 +188,18 @@ void foreign_refuse(struct cluster *c, struct foreign *foreign)
 
 void foreign_refuse_queue(struct cluster *c, struct cluster_place *place)
 {
+    foreign_refuse_others(c, place, (struct cluster_epoch){0, 0});
+}
+
+void foreign_refuse_others(struct cluster *c, struct cluster_place *place, struct cluster_epoch but)
+{
     struct link *link = place->queue.next;
     while (link != &place->queue) {
         struct cluster_request *request = list_entry(link, struct cluster_request, in_place);
         link = link->next;
-        if (request->foreign)
-            foreign_refuse(c, (struct foreign *)(void *)request);
+        struct foreign *foreign = (struct foreign *)(void *)request;
+        if (request->foreign && !epoch_equal(foreign->epoch, but))
+            foreign_refuse(c, foreign);
     }
 }
 
@@ -236,14 +242,24 @@ static struct foreign *foreign_create(
     return foreign;
 }
 
+/* The sender has heard of a grant that is still on its way to this node. To refuse would be right,
+ * and where an object moves with each use nobody would ever be served: so it waits for the answer
+ * to the claim. */
+static bool is_early(const struct cluster_place *place, const struct message *message)
+{
+    return place && place->stage == PLACE_CLAIMING && !place->raising &&
+           cluster_epoch_compare(message->epoch, place->denied) > 0;
+}
+
 void forward_received(struct cluster *c, struct slice from, const struct message *message)
 {
     struct key key = id_key(c, message->id);
     struct cluster_epoch epoch;
     struct foreign *foreign = NULL;
+    struct cluster_place *place = c->places > 0 ? place_find(c, key) : NULL;
     bool owner = owned_find(c, key, &epoch) &&
                  (epoch_equal(epoch, message->epoch) || !keeps(c, CLUSTER_R9_EPOCH));
-    if (owner)
+    if (owner || is_early(place, message))
         foreign = foreign_create(c, from, message);
     if (!foreign) { /* without memory: not done either */
         place_deny(c, key, message->epoch);
@@ -251,7 +267,6 @@ void forward_received(struct cluster *c, struct slice from, const struct message
         return;
     }
     /* Not adopted yet, or without a lease for the moment: it waits here. */
-    struct cluster_place *place = c->places > 0 ? place_find(c, key) : NULL;
     if (!place && serves(c)) {
         request_execute(c, &foreign->request);
         return;

@@ -1,13 +1,17 @@
 /* The cluster's parts, for the files of this room.
  *
- *   cluster.c    life of the struct, lease, metrics      view.c       join, install, lost
- *   slots.c      rendezvous order: homes and holders     reports.c    what is owned and held, to
- * homes directory.c  a home: claims, grants, confirmations   claims.c     a claimer: claim, fetch,
- * adopt owned.c      an owner: what its objects tell         backups.c    its dirty versions, to
- * holders copies.c     a holder                                requests.c   queues, deadlines,
- * answers forward.c    requests to and from other nodes        handoff.c    objects that move,
- * drain receive.c    messages: checked and dispatched        advance.c    what time asks for wire.c
- * messages as terms                       idmap.c, keyed.c   tables */
+ * - cluster.c: life of the struct, lease, metrics
+ * - view.c: join, install, lost; slots.c: rendezvous order: homes and holders
+ * - reports.c: what is owned and held, to homes; liveness.c: who is heard, and who is not
+ * - directory.c: a home: claims, grants, confirmations
+ * - claims.c: a claimer: claim, fetch, adopt
+ * - owned.c: an owner: what its objects tell; backups.c: its dirty versions, to holders
+ * - copies.c: a holder
+ * - requests.c: queues, deadlines, answers; forward.c: requests to and from other nodes
+ * - handoff.c: objects that move, drain
+ * - receive.c: messages: checked and dispatched; wire.c: messages as terms
+ * - advance.c: what time asks for
+ * - idmap.c, keyed.c: tables */
 #ifndef BRAIN_CLUSTER_INSIDE_H
 #define BRAIN_CLUSTER_INSIDE_H
 
@@ -31,6 +35,10 @@ struct member {
     uint32_t under_way; /* reports not acknowledged yet */
     bool is_home;       /* of at least one slot */
     uint64_t told_ms;
+    /* R12 (liveness.c): when it was heard last, sent anything, sent a ping, asked to be evicted;
+     * since when it says that it does not hear this member (0: it does); when `reported` and
+     * `acknowledged` grew last. */
+    uint64_t heard_ms, sent_ms, pinged_ms, evicted_ms, deaf_ms, reported_ms, acknowledged_ms;
 };
 
 /* One installed view; one allocation. */
@@ -41,6 +49,8 @@ struct view {
     uint16_t holders; /* members besides the owner that hold a dirty object */
     struct member *members;
     uint16_t *orders; /* [slot][width]: the first members in rendezvous order; the first: home */
+    uint16_t *finder; /* a hash table: incarnation -> member; open addressing, half full at most */
+    uint32_t finder_mask;
 };
 
 /* ---- ids with something under way -------------------------------------------------------------
@@ -68,6 +78,7 @@ struct cluster_place {
     struct cluster_epoch at_epoch;
     uint64_t sent_ms;
     enum place_stage stage;
+    uint32_t waits; /* retry_ms that a claim has waited for its answer */
     uint64_t nonce;
     struct cluster_epoch epoch;
     struct cluster_epoch floor;  /* R4: the grant must be above */
@@ -113,6 +124,9 @@ struct copy {
     struct cluster_copy what;
     uint64_t checked_ms;
     uint64_t owned_view; /* the view in which another member was known to own it */
+    /* R10: at that time, at least, its owner wanted it to be kept. Before this process knows what
+     * time it is: minus the age. */
+    int64_t confirmed_ms;
     uint16_t id_size;
     uint8_t id[];
 };
@@ -201,10 +215,12 @@ struct cluster {
     uint64_t lease_until_ms, lag_since_ms; /* 0: none */
     uint64_t serve_until_ms;               /* R11: the one comparison; 0: not at all */
     uint64_t last_valid_ms;                /* end of the last lease that there was */
-    bool had_lease, fenced;                /* fenced: requests wait for the lease */
+    bool fenced;                           /* requests wait for the lease */
     struct view *view;
-    uint64_t installed_ms, evicted_ms;
-    uint64_t grants; /* R4: the counter of epochs in this view */
+    uint64_t installed_ms;
+    bool clock_known;
+    uint64_t advanced_ms, liveness_due_ms; /* R12 */
+    uint64_t grants;                       /* R4: the counter of epochs in this view */
     uint32_t open_below;
     uint64_t nonce, number, order;
     uint64_t behind_told;
@@ -281,6 +297,12 @@ void report_received(struct cluster *c, uint16_t member, const struct message *m
 void report_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
 bool slot_is_open(const struct cluster *c, uint32_t slot);
 
+/* liveness.c */
+void liveness_begin(struct cluster *c, const struct view *before);
+void liveness_heard(struct cluster *c, uint16_t member, const struct message *message);
+uint64_t liveness_advance(struct cluster *c); /* ms until the next */
+uint32_t liveness_silent(const struct cluster *c);
+
 /* directory.c */
 void directory_begin(struct cluster *c, const struct view *before);
 void directory_clear(struct cluster *c);
@@ -352,7 +374,9 @@ void copy_discard(struct cluster *c, struct key key, struct version version);
 void copy_backup(struct cluster *c, uint16_t member, const struct message *message);
 void copy_fetch(struct cluster *c, uint16_t member, const struct message *message);
 void copies_begin(struct cluster *c);
-void copies_age(struct cluster *c);
+void copies_age(struct cluster *c); /* R10: what is too old is set aside */
+void copies_clock(struct cluster *c);
+void copy_wanted(struct cluster *c, const struct message *message);
 uint64_t copies_advance(struct cluster *c, uint32_t *budget);
 void copy_is_owned(struct cluster *c, struct key key, uint16_t owner, struct cluster_epoch epoch);
 void copies_clear(struct cluster *c);
@@ -385,6 +409,8 @@ void foreign_finish(
     struct cluster *c, struct foreign *foreign, int status, const struct value *value);
 void foreign_refuse(struct cluster *c, struct foreign *foreign);
 void foreign_refuse_queue(struct cluster *c, struct cluster_place *place);
+void foreign_refuse_others(
+    struct cluster *c, struct cluster_place *place, struct cluster_epoch but);
 
 /* handoff.c */
 void use_count(struct cluster *c, struct key key, uint64_t incarnation, struct slice id);

@@ -96,7 +96,8 @@ void owned_deny(struct cluster *c, uint16_t home, struct key key, struct cluster
     /* The grant the home speaks of may still be on its way: it must not count when it comes. */
     if (place && place->stage == PLACE_CLAIMING && keeps(c, CLUSTER_R5_VOID)) {
         place->stage = PLACE_RESTING;
-        place->nonce = 0;
+        place->nonce = place->waits = 0;
+        foreign_refuse_queue(c, place);
     }
     add_copy(c, &answer);
     send_message(c, home, &answer);

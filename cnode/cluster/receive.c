@@ -17,6 +17,8 @@ static uint64_t order_of(const struct cluster *c, const struct message *message)
     case MESSAGE_REPORT:
     case MESSAGE_REPORT_ACK:
         return 1;
+    case MESSAGE_PING:
+        return 0;
     case MESSAGE_BACKUP:
     case MESSAGE_HELD:
     case MESSAGE_NUDGE:
@@ -46,8 +48,9 @@ void send_to(struct cluster *c, struct slice name, uint64_t incarnation, struct 
 
 void send_message(struct cluster *c, uint16_t member, struct message *message)
 {
-    const struct member *to = &c->view->members[member];
+    struct member *to = &c->view->members[member];
     if (member != c->view->self) {
+        to->sent_ms = c->now_ms;
         send_to(c, to->name, to->incarnation, message);
         return;
     }
@@ -177,6 +180,9 @@ static void dispatch(
     case MESSAGE_HELD:
         owned_held(c, member, message);
         break;
+    case MESSAGE_KEEP:
+        copy_wanted(c, message);
+        break;
     case MESSAGE_NUDGE:
         nudged(c, message);
         break;
@@ -192,6 +198,8 @@ static void dispatch(
     case MESSAGE_REPLY:
         forward_replied(c, message);
         break;
+    case MESSAGE_PING: /* that it was heard is all there is to it */
+        break;
     case MESSAGE_COUNT:
         assert(false);
         break;
@@ -205,8 +213,17 @@ static bool may_be_old(const struct cluster *c, enum message_kind kind)
     return !keeps(c, CLUSTER_R3_VIEW) || (backup && !keeps(c, CLUSTER_R3_BACKUP_VIEW));
 }
 
-static bool counts(
-    struct cluster *c, struct slice from, const struct message *message, uint16_t *member)
+/* The member of the view that said this; -1: none. */
+static int sender_of(const struct cluster *c, struct slice from, const struct message *message)
+{
+    int index = c->view ? view_find(c->view, message->from) : -1;
+    if (index < 0 || index == c->view->self || !slice_equal(c->view->members[index].name, from))
+        return -1;
+    return index;
+}
+
+static bool counts(struct cluster *c, struct slice from, const struct message *message, int sender,
+    uint16_t *member)
 {
     if (message->to != c->incarnation && keeps(c, CLUSTER_R1_INCARNATION))
         return false;
@@ -214,12 +231,12 @@ static bool counts(
         return true;
     if (message->view < c->view->number && !may_be_old(c, message->kind))
         return false;
-    int index = view_find(c->view, message->from);
+    int index = sender;
     for (int i = 0; index < 0 && !keeps(c, CLUSTER_R1_INCARNATION) && i < c->view->count; i++) {
-        if (slice_equal(c->view->members[i].name, from))
+        if (i != c->view->self && slice_equal(c->view->members[i].name, from))
             index = i;
     }
-    if (index < 0 || index == c->view->self || !slice_equal(c->view->members[index].name, from))
+    if (index < 0)
         return false;
     *member = (uint16_t)index;
     return true;
@@ -265,6 +282,9 @@ int cluster_receive(struct cluster *c, struct slice from, const struct value *by
         forward_late(c, from, &message);
         return 0;
     }
+    int sender = message.to == c->incarnation ? sender_of(c, from, &message) : -1;
+    if (sender >= 0) /* of whatever view */
+        liveness_heard(c, (uint16_t)sender, &message);
     bool bound = message_is_bound(message.kind);
     /* R3: of a newer view: catch up first. Before the join is known here others know of it. */
     bool newer = !c->view || message.view > c->view->number;
@@ -279,7 +299,7 @@ int cluster_receive(struct cluster *c, struct slice from, const struct value *by
         }
         return 0;
     }
-    if (c->state != CLUSTER_IN || !c->view || !counts(c, from, &message, &member)) {
+    if (c->state != CLUSTER_IN || !c->view || !counts(c, from, &message, sender, &member)) {
         c->metrics.messages_old++;
         return 0;
     }

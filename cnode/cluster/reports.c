@@ -74,8 +74,10 @@ void report_acknowledged(struct cluster *c, uint16_t m, const struct message *me
         return;
     if (member->under_way > 0)
         member->under_way--;
-    if (message->through > member->acknowledged)
+    if (message->through > member->acknowledged) {
         member->acknowledged = message->through;
+        member->acknowledged_ms = c->now_ms;
+    }
     reports_send(c, m);
 }
 
@@ -135,8 +137,10 @@ void report_received(struct cluster *c, uint16_t m, const struct message *messag
     /* A range counts once, and only in order: a repetition that comes after a slot was opened would
      * undo what has been granted since. Without memory it counts when it is repeated. */
     if (message->first == member->reported && message->through > member->reported &&
-        take_owned(c, m, message) == 0 && take_copies(c, m, message) == 0)
+        take_owned(c, m, message) == 0 && take_copies(c, m, message) == 0) {
         member->reported = message->through;
+        member->reported_ms = c->now_ms;
+    }
     struct message ack = {.kind = MESSAGE_REPORT_ACK, .through = member->reported};
     send_message(c, m, &ack);
     open_slots(c);
@@ -159,37 +163,12 @@ void reports_begin(struct cluster *c, const struct view *before)
     open_slots(c);
 }
 
-/* R12: does this member block a slot of ours, or keep us from claiming at its? */
-static bool is_silent(const struct cluster *c, uint16_t m)
-{
-    const struct member *member = &c->view->members[m];
-    return (c->view->self_is_home && member->reported < CLUSTER_SLOTS) ||
-           (member->is_home && member->acknowledged < CLUSTER_SLOTS);
-}
-
-static void evict(struct cluster *c)
-{
-    for (uint16_t m = 0; m < c->view->count; m++) {
-        if (m == c->view->self || !is_silent(c, m))
-            continue;
-        const struct member *member = &c->view->members[m];
-        struct cluster_member silent = {member->name, member->incarnation};
-        c->metrics.evictions++;
-        if (c->events.evict)
-            c->events.evict(c->events.context, &silent, c->view->number);
-    }
-}
-
 uint64_t reports_advance(struct cluster *c)
 {
     uint64_t wait = UINT64_MAX;
-    bool silence = false;
     for (uint16_t m = 0; m < c->view->count; m++) {
         struct member *member = &c->view->members[m];
-        if (m == c->view->self)
-            continue;
-        silence |= is_silent(c, m);
-        if (!member->is_home || member->acknowledged == CLUSTER_SLOTS)
+        if (m == c->view->self || !member->is_home || member->acknowledged == CLUSTER_SLOTS)
             continue;
         uint64_t due = member->told_ms + c->options.retry_ms;
         if (c->now_ms >= due) { /* lost: again from what is acknowledged */
@@ -201,14 +180,5 @@ uint64_t reports_advance(struct cluster *c)
         if (due - c->now_ms < wait)
             wait = due - c->now_ms;
     }
-    if (!silence || !keeps(c, CLUSTER_R12_EVICT))
-        return wait;
-    uint64_t since = c->evicted_ms > c->installed_ms ? c->evicted_ms : c->installed_ms;
-    uint64_t due = since + c->options.report_timeout_ms;
-    if (c->now_ms >= due) {
-        c->evicted_ms = c->now_ms;
-        evict(c);
-        due = c->now_ms + c->options.report_timeout_ms;
-    }
-    return due - c->now_ms < wait ? due - c->now_ms : wait;
+    return wait;
 }

@@ -14,6 +14,44 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+/* ---- who has an incarnation ---------------------------------------------------------------------
+ */
+
+enum { NOBODY = UINT16_MAX };
+
+static uint32_t finder_size(size_t count)
+{
+    uint32_t size = 2;
+    while (size < 2 * count)
+        size *= 2;
+    return size;
+}
+
+static void fill_finder(struct view *view)
+{
+    for (uint32_t i = 0; i <= view->finder_mask; i++)
+        view->finder[i] = NOBODY;
+    for (uint16_t m = 0; m < view->count; m++) {
+        uint32_t at = (uint32_t)mix(view->members[m].incarnation) & view->finder_mask;
+        while (view->finder[at] != NOBODY)
+            at = (at + 1) & view->finder_mask;
+        view->finder[at] = m;
+    }
+}
+
+int view_find(const struct view *view, uint64_t incarnation)
+{
+    uint32_t at = (uint32_t)mix(incarnation) & view->finder_mask;
+    for (; view->finder[at] != NOBODY; at = (at + 1) & view->finder_mask) {
+        if (view->members[view->finder[at]].incarnation == incarnation)
+            return view->finder[at];
+    }
+    return -1;
+}
+
+/* ---- orders -------------------------------------------------------------------------------------
+ */
+
 /* Inserts member `m` of this weight among the first `width`, highest first. */
 static void rank(
     uint16_t *order, uint64_t *weights, uint16_t width, uint16_t used, uint16_t m, uint64_t weight)
@@ -73,14 +111,18 @@ struct view *view_create(
     size_t width = backups + 1 < count ? backups + 1 : count;
     size_t orders_size = CLUSTER_SLOTS * width * sizeof(uint16_t);
     size_t members_size = count * sizeof(struct member), hashes_size = count * sizeof(uint64_t);
-    struct view *view =
-        heap_allocate_zeroed(sizeof(*view) + members_size + hashes_size + orders_size + names_size);
+    uint32_t finder_count = finder_size(count);
+    size_t finder_bytes = finder_count * sizeof(uint16_t);
+    struct view *view = heap_allocate_zeroed(
+        sizeof(*view) + members_size + hashes_size + orders_size + finder_bytes + names_size);
     if (!view)
         return NULL;
     view->members = (struct member *)(view + 1);
     uint64_t *hashes = (uint64_t *)(void *)(view->members + count);
     view->orders = (uint16_t *)(void *)(hashes + count);
-    uint8_t *names = (uint8_t *)(view->orders + CLUSTER_SLOTS * width);
+    view->finder = view->orders + CLUSTER_SLOTS * width;
+    view->finder_mask = finder_count - 1;
+    uint8_t *names = (uint8_t *)(view->finder + finder_count);
     view->number = from->number;
     view->count = (uint16_t)count;
     view->width = (uint16_t)width;
@@ -105,6 +147,7 @@ struct view *view_create(
         heap_release(view);
         return NULL;
     }
+    fill_finder(view);
     fill_orders(view, hashes);
     return view;
 }
@@ -123,13 +166,4 @@ uint16_t view_holder(const struct view *view, uint32_t slot, uint16_t rank)
         if (rank-- == 0)
             return order[i];
     }
-}
-
-int view_find(const struct view *view, uint64_t incarnation)
-{
-    for (int i = 0; i < view->count; i++) {
-        if (view->members[i].incarnation == incarnation)
-            return i;
-    }
-    return -1;
 }

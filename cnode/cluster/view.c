@@ -36,7 +36,7 @@ static void install(struct cluster *c, struct view *view)
     struct view *before = c->view;
     seal(c);
     c->view = view;
-    c->installed_ms = c->evicted_ms = c->now_ms;
+    c->installed_ms = c->now_ms;
     c->metrics.views_installed++;
     c->lag_since_ms = 0;
     serve_update(c);
@@ -45,6 +45,7 @@ static void install(struct cluster *c, struct view *view)
     forwards_lost(c, view, slice_of(NULL, 0));
     directory_begin(c, before);
     reports_begin(c, before);
+    liveness_begin(c, before);
     dirty_begin(c, before);
     copies_begin(c);
     view_release(before);
@@ -61,14 +62,11 @@ int cluster_join(struct cluster *c, uint64_t incarnation, const struct cluster_v
     struct view *view = view_create(from, c->options.name, incarnation, c->options.backups);
     if (!view)
         return BRAIN_ENOMEM;
-    /* R10: what this node held while it was away for so long may have been deleted since, and the
-     * mark of that deletion forgotten. */
-    if (c->had_lease && now_ms > c->last_valid_ms &&
-        now_ms - c->last_valid_ms > c->options.tombstone_keep_ms && keeps(c, CLUSTER_R10_AGE))
-        copies_age(c);
+    copies_clock(c);
+    copies_age(c); /* R10 */
     c->incarnation = incarnation;
     c->lease_until_ms = c->last_valid_ms = lease_until_ms;
-    c->had_lease = true;
+    c->advanced_ms = 0;
     c->fenced = true; /* until there is a view, and it is noticed that the lease is there */
     c->behind_told = 0;
     state_set(c, CLUSTER_IN);
@@ -170,7 +168,12 @@ void cluster_keep_copy(
 {
     c->now_ms = now_ms;
     /* Without memory this copy is lost here; others hold it, or the journal. */
-    (void)copy_keep(c, id_key(c, id), id, copy);
+    struct key key = id_key(c, id);
+    (void)copy_keep(c, key, id, copy);
+    struct copy *kept = copy_find(c, key);
+    if (kept && kept->confirmed_ms > (int64_t)c->last_valid_ms)
+        kept->confirmed_ms =
+            (int64_t)c->last_valid_ms; /* R10: it was owned until then, no longer */
 }
 
 int cluster_restore(
@@ -181,7 +184,14 @@ int cluster_restore(
         c->metrics.copies_set_aside++;
         if (c->events.set_aside)
             c->events.set_aside(c->events.context, id, copy);
+        if (c->events.copy_changed) /* not to come back, with a newer lease, at the next start */
+            c->events.copy_changed(c->events.context, id, NULL);
         return 0;
     }
-    return copy_keep(c, id_key(c, id), id, copy);
+    struct key key = id_key(c, id);
+    int status = copy_keep(c, key, id, copy);
+    struct copy *kept = status == 0 ? copy_find(c, key) : NULL;
+    if (kept && kept->confirmed_ms > (int64_t)c->now_ms - (int64_t)age_ms)
+        kept->confirmed_ms = (int64_t)c->now_ms - (int64_t)age_ms;
+    return status;
 }

@@ -24,13 +24,15 @@
     X(BACKUP, "backup", "isvx", true)                                                              \
     X(BACKUP_ACK, "backup_ack", "kvh", true)                                                       \
     X(DISCARD, "discard", "kv", true)                                                              \
-    X(HELD, "held", "ive", true)                                                                   \
+    X(HELD, "held", "iven", true)                                                                  \
+    X(KEEP, "keep", "kn", true)                                                                    \
     X(NUDGE, "nudge", "ie", true)                                                                  \
     X(WHERE, "where", "kn", true)                                                                  \
     X(LOCATED, "located", "knme", true)                                                            \
     X(FORWARD, "forward", "ienoax", false)                                                         \
     X(REFUSE, "refuse", "kne", false)                                                              \
-    X(REPLY, "reply", "kntx", false)
+    X(REPLY, "reply", "kntx", false)                                                               \
+    X(PING, "ping", "n", false)
 #define MESSAGE_ENUM(name, atom, elements, bound) MESSAGE_##name,
 enum message_kind { MESSAGES(MESSAGE_ENUM) MESSAGE_COUNT };
 #undef MESSAGE_ENUM
@@ -44,7 +46,8 @@ struct message {
     uint64_t view, from, to;
     struct key key;
     struct slice id;
-    uint64_t number; /* a claim's nonce, a request's number */
+    uint64_t
+        number; /* a claim's nonce, a request's number, a time of the sender's, ms of silence */
     uint64_t member;
     struct cluster_epoch epoch, second_epoch;
     struct version version, second_version;

@@ -130,8 +130,9 @@ struct cluster_events {
      * BRAIN_ENOMEM; or what the store of the owner said. */
     void (*answer)(
         void *context, struct cluster_request *request, int status, const struct value *value);
-    /* R12: this member of view `view` never reported, or never answered our report: write an evict
-     * key for it. Repeated while it lasts. */
+    /* R12: this member of view `view` has not reported, has not answered our report, has not been
+     * heard or does not hear us, for so long that somebody must go: write an evict key for it,
+     * unless somebody is being evicted. Repeated while it lasts. */
     void (*evict)(void *context, const struct cluster_member *member, uint64_t view);
     /* A message told of a newer view than the one installed: look at the watch. */
     void (*behind)(void *context, uint64_t view);
@@ -139,7 +140,7 @@ struct cluster_events {
      * owned object's record). May be NULL. */
     void (*copy_changed)(void *context, struct slice id, const struct cluster_copy *copy);
     /* R10: this copy is too old to be trusted: keep it under a conflict name, name it in the log.
-     * It leaves RAM. */
+     * It leaves RAM, and (by copy_changed) the journal. */
     void (*set_aside)(void *context, struct slice id, const struct cluster_copy *copy);
     /* The state below changed. */
     void (*state)(void *context, enum cluster_state state);
@@ -248,6 +249,7 @@ struct cluster_objects {
     X(R11_PUT, 11, "the lease is checked before each PUT (kept by the store)")                     \
     X(R12_LAG, 12, "a node whose view lags behind fences itself")                                  \
     X(R12_EVICT, 12, "a silent member is evicted")                                                 \
+    X(R12_HEAR, 12, "members that cannot hear each other find out, at any time")                   \
     X(R13_RELEASE, 13, "no release with a PUT in flight or an answer pending")
 #define CLUSTER_RULE_ENUM(name, rule, text) CLUSTER_##name,
 enum cluster_rule { CLUSTER_RULES(CLUSTER_RULE_ENUM) CLUSTER_RULE_COUNT };
@@ -262,10 +264,12 @@ struct cluster_options {
     uint64_t request_timeout_ms; /* server_exec_timeout */
     uint64_t weak_timeout_ms;    /* after which a weak read takes the warehouse's copy */
     uint64_t retry_ms;           /* unanswered claims, fetches, reports and backups */
-    uint64_t report_timeout_ms;  /* R12: silence of a member after a change of the view */
-    uint64_t view_lag_ms;        /* R12: for how long the installed view may be an older one */
-    uint64_t copy_check_ms;      /* how often a holder asks whether its copy is still owned */
-    uint64_t tombstone_keep_ms;  /* R10 */
+    uint64_t
+        report_timeout_ms;  /* R12: silence of a member; three times in it each says something */
+    uint64_t view_lag_ms;   /* R12: for how long the installed view may be an older one */
+    uint64_t copy_check_ms; /* how often a holder asks whether its copy is still owned */
+    uint64_t tombstone_keep_ms;  /* R10: a copy is trusted for nine tenths of it, after its owner
+                                    wanted it last */
     uint32_t handoff_uses;       /* uses in a row through one other node that move an object there;
                                     0: none moves */
     uint32_t hints_limit;        /* remembered owners of ids that are not owned here */
@@ -286,6 +290,7 @@ struct cluster_options {
     X(copies, GAUGE, "copies of other owners' dirty objects")                                      \
     X(copies_bytes, GAUGE, "bytes of them")                                                        \
     X(unbacked, GAUGE, "owned dirty objects that some holder has not acknowledged")                \
+    X(silent, GAUGE, "members that have not done their part for the report timeout")               \
     X(waiting, GAUGE, "requests waiting for a view, an owner or an answer")                        \
     X(memory, GAUGE, "bytes of RAM taken by tables, copies and bookkeeping")                       \
     X(views_installed, COUNTER, "views installed")                                                 \
@@ -311,6 +316,7 @@ struct cluster_options {
     X(messages_stashed, COUNTER, "messages kept until a newer view came")                          \
     X(messages_dropped, COUNTER, "messages dropped: over the stash limit or without memory")       \
     X(messages_malformed, COUNTER, "messages refused as malformed")                                \
+    X(pings, COUNTER, "pings sent to members that nothing else was said to")                       \
     X(evictions, COUNTER, "evictions of silent members asked for")                                 \
     X(copies_set_aside, COUNTER, "copies set aside as too old")
 

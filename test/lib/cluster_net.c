@@ -22,8 +22,8 @@ void net_fail(struct net *net, const char *text)
 
 static bool matches(const struct net_message *message, const char *kind, int from, int to)
 {
-    return strcmp(message->kind, kind) == 0 && (from < 0 || from == message->from) &&
-           (to < 0 || to == message->to);
+    bool kinds = strcmp(kind, "*") == 0 || strcmp(message->kind, kind) == 0;
+    return kinds && (from < 0 || from == message->from) && (to < 0 || to == message->to);
 }
 
 static int node_of(const struct net *net, struct slice name)

@@ -116,8 +116,9 @@ void net_lease(struct net *net, int node);
 /* The node is gone with all it had; messages to it are too. */
 void net_crash(struct net *net, int node);
 
-/* Messages of this kind between these nodes (-1: any) stay in the queue, or are dropped, from now
- * on. net_unhold ends that for a kind; what was held comes next (in the order sent). */
+/* Messages of this kind ("*": of any) between these nodes (-1: any) stay in the queue, or are
+ * dropped, from now on. net_unhold ends that for a kind; what was held comes next (in the order
+ * sent). */
 void net_hold(struct net *net, const char *kind, int from, int to);
 void net_drop(struct net *net, const char *kind, int from, int to);
 void net_unhold(struct net *net, const char *kind);

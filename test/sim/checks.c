@@ -17,7 +17,7 @@ static void check_epoch(struct world *w, struct node *node, uint32_t id, struct 
     for (uint32_t i = 0; i < w->adoptions_count; i++) {
         const struct adoption *old = &w->adoptions[i];
         if (old->id == id && old->view == epoch.view && old->counter == epoch.counter &&
-            old->life == node->etcd_life && old->life == 1)
+            !w->etcd.muddled)
             world_fail(w, "R4", "epoch %llu.%llu of %s was granted to n%u and then to n%u",
                 (unsigned long long)epoch.view, (unsigned long long)epoch.counter, w->id_text[id],
                 old->node, node->index);
@@ -74,8 +74,8 @@ static uint64_t executed_us(const struct world *w, const struct stored *what)
     return number == 0 ? UINT64_MAX : w->operations[number - 1].executed_us;
 }
 
-/* Promise 3. Only what an etcd of another life counted may be lower: R4 puts it above what is
- * stored, but what was removed from there is not known any more. */
+/* Promise 3. Only what a muddled etcd of another life counted may be lower: R4 puts it above what
+ * is stored, but what was removed from there is not known any more. */
 void check_stored(struct world *w, uint32_t id, const struct stored *what, bool removes,
     const struct node *writer)
 {
@@ -88,7 +88,7 @@ void check_stored(struct world *w, uint32_t id, const struct stored *what, bool 
         return;
     }
     if (version_compare(what->version, shelf->highest) < 0 &&
-        (w->etcd.life == 1 || version_compare(what->version, shelf->now.version) < 0))
+        (!w->etcd.muddled || version_compare(what->version, shelf->now.version) < 0))
         world_fail(w, "promise 3", "n%u puts an older version of %s over a newer one",
             writer->index, w->id_text[id]);
     if (shelf->deleted_us != 0 && executed_us(w, what) < shelf->deleted_us &&

@@ -48,7 +48,7 @@ static void new_view(struct world *w)
     }
     etcd->revision += 1 + world_random(w, 3);
     struct etcd_view *view = &etcd->views[etcd->views_count++];
-    *view = (struct etcd_view){.number = etcd->revision};
+    *view = (struct etcd_view){.number = (etcd->era << 40) + etcd->revision};
     char text[NODES * 3 + 1] = "";
     for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
         if (etcd->members[i].incarnation == 0)
@@ -112,6 +112,10 @@ void etcd_up(struct world *w)
     if (etcd->reset) {
         etcd->reset = false;
         etcd->life++;
+        bool later = world_chance(w, 700); /* or the calendar of the first member is wrong */
+        etcd->era += later;
+        etcd->muddled |= !later;
+        world_trace(w, "its history began %s", later ? "later" : "at the same time, as it seems");
         etcd->revision = world_random(w, 3);
         etcd->views_count = 0;
         w->stats.resets++;
@@ -204,7 +208,13 @@ static void evict(struct world *w, const struct event *event)
     uint8_t target = event->peer;
     struct etcd_member *member = &w->etcd.members[target];
     const struct etcd_member *author = &w->etcd.members[event->node];
-    if (author->incarnation != event->b || member->incarnation != event->a || member->evicted)
+    /* In one transaction: one eviction at a time, so of two that evict each other one goes. */
+    for (uint8_t i = 0; i < (uint8_t)NODES; i++) {
+        if (w->etcd.members[i].evicted)
+            return;
+    }
+    if (author->incarnation != event->b || author->evicted || member->incarnation != event->a ||
+        member->evicted)
         return;
     world_trace(w, "etcd: n%u evicts n%u", event->node, target);
     member->evicted = true;

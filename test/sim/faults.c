@@ -68,9 +68,9 @@ static void plan_pace(struct world *w)
     plan->handoff_uses = world_chance(w, 600) ? (uint32_t)between(w, 1, 4) : 0;
     plan->hints_limit = world_chance(w, 300) ? 1 : 100;
     plan->report_chunk = world_chance(w, 300) ? 1 : 0;
-    /* Longer than the longest request under way can live, and than any cut: docs/decisions/0015. */
     plan->endless_cuts = world_chance(w, 200);
-    plan->tombstone_keep_ms = plan->endless_cuts ? 3600000 : (uint32_t)between(w, 6000, 9000);
+    /* Longer than the longest request under way can live. */
+    plan->tombstone_keep_ms = (uint32_t)between(w, 6000, 9000);
     plan->watch_us = world_chance(w, 700) ? 20000 : 200000;
 }
 
@@ -102,16 +102,16 @@ void plan_make(struct world *w)
  * --------------------------------------------------------------------------------------
  */
 
-static void note_loss(struct world *w)
+void faults_note_loss(struct world *w)
 {
-    bool reset = w->etcd.life > 1;
+    bool lawless = w->etcd.muddled;
     for (int n = 0; n < 2; n++) { /* what it had may come back after something older was seen */
         if (w->losses_count == LOSSES) {
             w->lawless = true;
             return;
         }
         struct loss *loss = &w->losses[w->losses_count++];
-        *loss = (struct loss){.at_us = w->now_us, .lawless = reset};
+        *loss = (struct loss){.at_us = w->now_us, .lawless = lawless};
         for (uint32_t id = 0; id < w->plan.ids; id++) {
             loss->stored[id] = w->shelves[id].now.version;
             loss->number[id] = world_number(&w->shelves[id].now.value);
@@ -125,13 +125,15 @@ void faults_lost(struct world *w, struct node *node)
         return;
     node->lost = true;
     w->stats.losses++;
-    bool harmless = w->armed_us != 0 && w->now_us - w->armed_us <= ARMED_US;
+    /* Without copies nothing covers what was written since, unless the warehouse has it. */
+    bool covered = w->plan.backups > 0 || w->plan.only_warehouse;
+    bool harmless = covered && w->armed_us != 0 && w->now_us - w->armed_us <= ARMED_US;
     w->armed_us = 0;
     if (harmless)
         return;
     w->stats.overlapping++;
     world_trace(w, "the loss of n%u is one too many", node->index);
-    note_loss(w);
+    faults_note_loss(w);
 }
 
 static bool node_is_well(struct world *w, const struct node *node)
@@ -271,6 +273,8 @@ void faults_lose(struct world *w, enum fault fault)
         crash(w, node, fault == FAULT_CRASH_DISK);
         break;
     case FAULT_LONG_PAUSE:
+        if (!node_hears(node)) /* what waits for the end of one pause must not be met by another */
+            break;
         world_trace(w, "n%u pauses for %llu ms", node->index, (unsigned long long)long_us / 1000);
         node->paused_until_us = w->now_us + long_us;
         faults_lost(w, node);

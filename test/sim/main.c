@@ -267,11 +267,11 @@ static void print_stats(const struct run *run, struct shared *shared, double sec
     printf("%llu seeds in %.1f s: %llu events; %llu requests, %llu answered (%llu of unknown "
            "outcome); %llu views, %llu joins, %llu drains, %llu nodes lost (%llu while not all was "
            "covered), %llu evictions, %llu resets of etcd; %llu grants, %llu take-overs, %llu "
-           "hand-offs; %llu dumps, %llu conflicts, %llu tombstones removed; %llu histories not "
-           "decided\n",
+           "hand-offs; %llu dumps, %llu conflicts, %llu tombstones removed, %llu copies set aside; "
+           "%llu histories not decided\n",
         N(seeds), seconds, N(events), N(operations), N(answered), N(unknown), N(views), N(joins),
         N(drains), N(losses), N(overlapping), N(evictions), N(resets), N(grants), N(takeovers),
-        N(handoffs), N(dumps), N(conflicts), N(removed), N(undecided));
+        N(handoffs), N(dumps), N(conflicts), N(removed), N(set_aside), N(undecided));
 #undef N
     if (run->rule)
         printf("with %s broken: ", run->rule);

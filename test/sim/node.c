@@ -56,10 +56,11 @@ static void on_behind(void *context, uint64_t view)
     etcd_look(context);
 }
 
-static void set_record(struct record *record, const struct cluster_copy *copy)
+static void set_record(
+    const struct world *w, struct record *record, const struct cluster_copy *copy)
 {
     value_drop(&record->copy.value);
-    *record = (struct record){.there = copy != NULL};
+    *record = (struct record){.there = copy != NULL, .at_us = w->now_us};
     if (copy) {
         record->copy = *copy;
         value_hold(copy->value);
@@ -69,7 +70,11 @@ static void set_record(struct record *record, const struct cluster_copy *copy)
 static void on_copy_changed(void *context, struct slice id, const struct cluster_copy *copy)
 {
     struct node *node = context;
-    set_record(&node->copies[world_id(node->world, id)], copy);
+    struct record *record = &node->copies[world_id(node->world, id)];
+    set_record(node->world, record, copy);
+    /* What is restored, or kept when a lease is lost, is older than that. */
+    if (cluster_state(node->core) != CLUSTER_IN && node->last_valid_us < record->at_us)
+        record->at_us = node->last_valid_us;
     if (copy)
         world_trace(node->world, "n%u holds %.*s@%llu.%llu.%llu %s%u", node->index, (int)id.size,
             (const char *)id.data, (unsigned long long)copy->version.view,
@@ -80,11 +85,21 @@ static void on_copy_changed(void *context, struct slice id, const struct cluster
             (const char *)id.data);
 }
 
+/* R10. What nobody was able to own for so long is given up, and was perhaps the only one. */
 static void on_set_aside(void *context, struct slice id, const struct cluster_copy *copy)
 {
     const struct node *node = context;
-    world_trace(node->world, "n%u sets aside %.*s: %u", node->index, (int)id.size,
-        (const char *)id.data, world_number(&copy->value));
+    struct world *w = node->world;
+    int i = world_id(w, id);
+    world_trace(w, "n%u sets aside %.*s: %u", node->index, (int)id.size, (const char *)id.data,
+        world_number(&copy->value));
+    w->stats.set_aside++;
+    if (node->copies[i].there && (w->now_us - node->copies[i].at_us) / 1000 + LEASE_MS <
+                                     w->plan.tombstone_keep_ms / 100 * 88)
+        world_fail(
+            w, "R10", "n%u sets aside a copy of %s that is not old", node->index, w->id_text[i]);
+    if (version_compare(copy->version, w->shelves[i].now.version) > 0)
+        faults_note_loss(w);
 }
 
 static void on_state(void *context, enum cluster_state state)
@@ -115,8 +130,8 @@ static void on_record(void *context, struct slice id, const struct cluster_copy 
 {
     struct node *node = context;
     int i = world_id(node->world, id);
-    set_record(&node->before[i], node->owned[i].there ? &node->owned[i].copy : NULL);
-    set_record(&node->owned[i], copy);
+    set_record(node->world, &node->before[i], node->owned[i].there ? &node->owned[i].copy : NULL);
+    set_record(node->world, &node->owned[i], copy);
     if (copy)
         clients_recorded(node->world, copy);
 }
@@ -134,8 +149,8 @@ static void on_executed(void *context, struct cluster_request *request, struct v
 static void on_broken(void *context, const char *rule, const char *what, struct slice id)
 {
     const struct node *node = context;
-    /* A rule of etcd that was made anew: two histories, R4 settles them. */
-    if (node->world->etcd.life == 1 || !node->world->plan.weights[FAULT_ETCD_RESET])
+    /* Two histories that are muddled: R4 settles them. */
+    if (!node->world->etcd.muddled)
         world_fail(node->world, rule, "%s (%.*s, n%u)", what, (int)id.size, (const char *)id.data,
             node->index);
 }
@@ -200,8 +215,8 @@ static void replay(struct node *node)
                 world_fail(w, "memory", "cluster_restore");
             value_drop(&copy.value);
         }
-        set_record(&node->owned[i], NULL); /* they are copies now */
-        set_record(&node->before[i], NULL);
+        set_record(w, &node->owned[i], NULL); /* they are copies now */
+        set_record(w, &node->before[i], NULL);
     }
 }
 
@@ -262,9 +277,9 @@ void node_stop(struct node *node)
 void node_forget_disk(struct node *node)
 {
     for (uint32_t i = 0; i < IDS; i++) {
-        set_record(&node->owned[i], NULL);
-        set_record(&node->copies[i], NULL);
-        set_record(&node->before[i], NULL);
+        set_record(node->world, &node->owned[i], NULL);
+        set_record(node->world, &node->copies[i], NULL);
+        set_record(node->world, &node->before[i], NULL);
     }
     node->last_valid_us = 0;
 }

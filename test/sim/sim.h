@@ -140,6 +140,10 @@ struct etcd {
     uint64_t down_until_us;
     bool reset; /* when it comes back */
     uint32_t life;
+    /* When this history began, as its first member thought: in the upper bits of views' numbers
+     * (include/brain/managers.h). Muddled: not after the one before. */
+    uint64_t era;
+    bool muddled;
     uint64_t revision, incarnations;
     struct etcd_member members[NODES];
     struct etcd_view *views;
@@ -150,6 +154,7 @@ struct etcd {
 
 struct record {
     bool there;
+    uint64_t at_us;
     struct cluster_copy copy;
 };
 
@@ -212,7 +217,7 @@ struct loss {
     uint64_t at_us;
     struct version stored[IDS];
     uint32_t number[IDS];
-    bool lawless; /* etcd was made anew: versions have no order any more */
+    bool lawless; /* two histories of etcd were muddled: versions have no order any more */
 };
 
 struct adoption {
@@ -224,7 +229,7 @@ struct adoption {
 struct stats {
     uint64_t seeds, events, operations, answered, unknown, views, losses, overlapping, joins,
         drains, evictions, grants, takeovers, handoffs, dumps, conflicts, removed, undecided,
-        resets;
+        resets, set_aside;
 };
 
 struct world {
@@ -348,6 +353,7 @@ void faults_strike(struct world *world);
 void faults_lose(struct world *world, enum fault fault);
 void faults_sample(struct world *world);
 void faults_lost(struct world *world, struct node *node); /* whatever the reason */
+void faults_note_loss(struct world *world);               /* that no promise covers */
 void faults_stop(struct world *world);
 bool faults_are_over(struct world *world, const char **why); /* all is as it should be again */
 

@@ -81,6 +81,84 @@ START_TEST(two_first_touches_have_one_owner)
 }
 END_TEST
 
+/* Who asks the home after a grant may reach the new owner before the grant does. */
+START_TEST(a_forward_before_its_grant_waits)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_hold(&net, "grant", 2, 0);
+    struct net_request *first = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    net_settle(&net, true);
+    struct net_request *early = net_ask(&net, 1, CLUSTER_WRITE, id, "b");
+    net_settle(&net, true);
+    ck_assert_uint_eq(cluster_metrics(net.nodes[1].cluster, net.now_ms)->forwards_sent, 1);
+    ck_assert_int_eq(first->answers + early->answers, 0);
+    net_unhold(&net, "grant");
+    net_settle(&net, true);
+    ck_assert(net_answered(first, STORE_ABSENT, NULL) && net_answered(early, STORE_DONE, NULL));
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->forwards_refused, 0);
+    net_end(&net);
+}
+END_TEST
+
+/* The grant that it waited for is lost, and the next one has another epoch. */
+START_TEST(a_forward_before_a_grant_that_is_lost_is_refused)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_drop(&net, "grant", 2, 0);
+    struct net_request *first = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    net_settle(&net, true);
+    struct net_request *early = net_ask(&net, 1, CLUSTER_WRITE, id, "b");
+    net_settle(&net, true);
+    net_unhold(&net, "grant");
+    net_pass(&net, 300, true);
+    ck_assert_int_eq(first->answers, 1);
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->forwards_refused, 1);
+    ck_assert(net_answered(early, STORE_DONE, NULL));
+    ck_assert_str_eq(net_read(&net, 2, id), "b");
+    net_end(&net);
+}
+END_TEST
+
+/* It waits no longer than any request. */
+START_TEST(a_forward_before_a_grant_that_never_comes_times_out)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_drop(&net, "grant", 2, 0);
+    (void)net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    net_settle(&net, true);
+    struct net_request *early = net_ask(&net, 1, CLUSTER_WRITE, id, "b");
+    net_pass(&net, 5500, true);
+    ck_assert_int_eq(early->answers, 1);
+    ck_assert(early->status == BRAIN_ETIMEOUT || early->status == BRAIN_EUNKNOWN);
+    net_end(&net);
+}
+END_TEST
+
+/* The answer to a claim that is repeated counts no more: each waits longer than the one before. */
+START_TEST(claims_become_patient)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_hold(&net, "grant", 2, 0);
+    struct net_request *read = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    net_pass(&net, 1500, true);
+    ck_assert_uint_ge(net_count(&net, "grant", 2, 0), 4);
+    ck_assert_uint_le(net_count(&net, "grant", 2, 0), 5);
+    for (int i = 0; i < 5; i++)
+        (void)net_deliver(&net, "grant", 2, 0);
+    net_settle(&net, true);
+    ck_assert(net_answered(read, STORE_ABSENT, NULL));
+    net_end(&net);
+}
+END_TEST
+
 /* A write waits for its holder, and a read of it as well. */
 START_TEST(a_write_waits_for_its_copies)
 {
@@ -533,6 +611,10 @@ int main(void)
     tcase_add_test(tcase, a_cluster_of_one_sends_nothing);
     tcase_add_test(tcase, any_node_answers_for_any_object);
     tcase_add_test(tcase, two_first_touches_have_one_owner);
+    tcase_add_test(tcase, a_forward_before_its_grant_waits);
+    tcase_add_test(tcase, a_forward_before_a_grant_that_is_lost_is_refused);
+    tcase_add_test(tcase, a_forward_before_a_grant_that_never_comes_times_out);
+    tcase_add_test(tcase, claims_become_patient);
     tcase_add_test(tcase, a_write_waits_for_its_copies);
     tcase_add_test(tcase, lost_backups_are_repeated);
     tcase_add_test(tcase, fewer_members_than_backups);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cluster_net.h"
+#include "wire.h"
 
 static struct net net;
 
@@ -116,6 +117,26 @@ static bool grant_not_adopted(uint64_t broken)
 }
 
 /* A's claim is denied by A itself to the home, which grants to B; then A's grant arrives. */
+static void asked_to_confirm(int home, int owner, const char *id, struct cluster_epoch epoch)
+{
+    struct message confirm = {.kind = MESSAGE_CONFIRM,
+        .view = 5,
+        .from = net.nodes[home].incarnation,
+        .to = net.nodes[owner].incarnation,
+        .key = key_of(7, slice_of_string(id)),
+        .epoch = epoch};
+    struct buffer bytes;
+    buffer_init(&bytes);
+    message_write(&bytes, &confirm);
+    struct value term = value_copy(buffer_slice(&bytes));
+    buffer_release(&bytes);
+    ck_assert_int_eq(cluster_receive(net.nodes[owner].cluster,
+                         slice_of_string(net.nodes[home].name), &term, NULL, net.now_ms),
+        0);
+    value_drop(&term);
+    net_settle(&net, true);
+}
+
 static bool denied_grant(uint64_t broken)
 {
     start(3, 0, broken, ABC);
@@ -123,6 +144,8 @@ static bool denied_grant(uint64_t broken)
     net_hold(&net, "grant", C, A);
     (void)net_ask(&net, A, CLUSTER_WRITE, id, "a");
     net_settle(&net, true);
+    /* Somebody was refused by A, which had no memory for its request. */
+    asked_to_confirm(C, A, id, (struct cluster_epoch){5, 1});
     (void)net_ask(&net, B, CLUSTER_WRITE, id, "b");
     net_settle(&net, true);
     bool granted = net_owns(&net, B, id);
@@ -199,7 +222,9 @@ static bool lost_release(uint64_t broken)
     net_pass(&net, 200, true);
     bool released = cluster_copy_held(net.nodes[A].cluster, slice_of_string(id), NULL) &&
                     !net_owns(&net, A, id);
-    return ended(!heard || !released || !reads(B, id, "new"));
+    struct net_request *read = net_ask(&net, B, CLUSTER_READ, id, NULL);
+    net_pass(&net, 500, true); /* it may wait for A's claim, which is about to be repeated */
+    return ended(!heard || !released || !net_answered(read, STORE_FOUND, "new"));
 }
 
 /* A late release, of an earlier grant. */
@@ -375,6 +400,33 @@ static bool pipelined(uint64_t broken)
     net_unhold(&net, "forward");
     net_settle(&net, true);
     return ended(!ready || !reads(A, id, "2"));
+}
+
+/* A claim is under way, and the home says who the owner is, for somebody who only wanted to know:
+ * no request may go there while a grant may still come. */
+static bool located_while_claiming(uint64_t broken)
+{
+    start(3, 0, broken, ABC);
+    const char *id = net_id(ABC, C, 0, -1, -1, -1);
+    bool ready = written(A, id, "0");
+    net_dump(&net, A, id);
+    while (net_operation(&net, A, true))
+        ;
+    net_hold(&net, "claim", B, C);
+    net_hold(&net, "forward", B, A);
+    (void)net_ask(&net, B, CLUSTER_WRITE, id, "1");
+    struct net_request *where = net_ask(&net, B, CLUSTER_OWNER, id, NULL);
+    net_settle(&net, true);
+    ready &= net_answered(where, STORE_FOUND, "a@n") && net_idle(&net, A, id);
+    net_settle(&net, true);
+    ready &= net_deliver(&net, "claim", B, C);
+    net_settle(&net, true);
+    (void)net_ask(&net, B, CLUSTER_WRITE, id, "2");
+    net_settle(&net, true);
+    net_unhold(&net, "claim");
+    net_unhold(&net, "forward");
+    net_settle(&net, true);
+    return ended(!ready || !reads(C, id, "2"));
 }
 
 /* ---- 13: etcd made anew
@@ -662,6 +714,7 @@ static const struct {
     {"lost grant", lost_grant, X(R5_CONFIRM)},
     {"retried forward", retried_forward, X(R9_RETRY)},
     {"overtaking", overtaking, X(R9_ORDER)},
+    {"located while claiming", located_while_claiming, X(R9_ORDER)},
     {"pipelined", pipelined, X(R9_EPOCH)},
     {"etcd anew", etcd_anew, X(R4_HIGHER)},
     {"opened early", opened_early, X(R4_REPORTS)},
