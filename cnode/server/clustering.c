@@ -123,9 +123,10 @@ static void look_at_membership(struct clustering *clustering)
 {
     if (cluster_state(clustering->cluster) != CLUSTER_OUT)
         return;
-    if (clustering->rejoin)
-        join(clustering);
-    else if (!clustering->leaving)
+    if (clustering->rejoin) {
+        if (uv_now(clustering->loop) >= clustering->rejoin_ms)
+            join(clustering);
+    } else if (!clustering->leaving)
         note_joining(clustering);
     else if (!clustering->left && !clustering->leave_asked) {
         clustering->leave_asked = true;

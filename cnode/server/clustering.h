@@ -48,6 +48,9 @@ struct clustering {
     bool view_pending;    /* the newest view was not installed: no memory */
     bool restarting;      /* leaving in order to join anew */
     bool rejoin;          /* join again as soon as everything was given up */
+    uint32_t evictions;   /* of this member, in a row */
+    uint64_t joined_ms;   /* when it last became a member, and not before when it joins again */
+    uint64_t rejoin_ms;   /* (on the loop's clock) */
     bool serving, fenced; /* when last looked, for the log */
     bool short_of_holders;
     bool draining;

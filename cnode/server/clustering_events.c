@@ -197,6 +197,7 @@ static void joined(struct clustering *clustering, const struct managers_event *e
 {
     clustering->incarnation = event->incarnation;
     clustering->joined_until_ms = event->until_ms;
+    clustering->joined_ms = uv_now(clustering->loop);
     clustering->joining = true;
     if (!take_view(clustering, &event->view))
         return;
@@ -246,10 +247,32 @@ static const char *reason_text(enum managers_reason reason)
     return "";
 }
 
+/* For how long an evicted member stays away. Not at all the first time: the others want its copies.
+ * When it does not hear one of the others, or is not heard, it is evicted each time it comes back,
+ * and what that pair keeps the directory of has nobody to ask meanwhile: then it leaves the others
+ * in peace for a lease, two, ... eight. */
+static uint64_t stay_away_ms(struct clustering *clustering, enum managers_reason reason)
+{
+    enum { LEASES_OF_PEACE = 8, DOUBLINGS = 3 };
+    const uint64_t lease_ms = clustering->config->manager_lease;
+    const uint64_t stayed_ms = uv_now(clustering->loop) - clustering->joined_ms;
+    if (reason != MANAGERS_EVICTED)
+        return 0;
+    if (stayed_ms > LEASES_OF_PEACE * lease_ms)
+        clustering->evictions = 0;
+    const uint32_t before = clustering->evictions;
+    clustering->evictions += before <= DOUBLINGS;
+    return before == 0 ? 0 : lease_ms << (before - 1);
+}
+
 static void lost(struct clustering *clustering, enum managers_reason reason)
 {
+    const uint64_t away_ms = stay_away_ms(clustering, reason);
     log_error("the membership was lost: %s; what was owned is given up%s", reason_text(reason),
         clustering->leaving ? "" : ", joining again");
+    if (away_ms > 0)
+        log_warning("evicted again: the others are left in peace for %" PRIu64 " ms", away_ms);
+    clustering->rejoin_ms = uv_now(clustering->loop) + away_ms;
     clustering->lease = 0;
     clustering->storage->lease_until_ms = 0;
     clustering->joining = clustering->view_pending = clustering->restarting = false;
