@@ -232,9 +232,12 @@ void dirty_acknowledged(struct cluster *c, uint16_t member, const struct message
         c->objects.backed_up(c->objects.context, dirty_id(dirty), now);
 }
 
-bool dirty_is_backed_up(struct cluster *c, struct key key)
+bool dirty_is_backed_up(struct cluster *c, struct key key, struct slice id)
 {
     const struct dirty *dirty = c->dirty > 0 ? dirty_find(c, key) : NULL;
+    struct cluster_copy now;
+    if (c->sweeping && c->view->holders > 0 && (!dirty || !has_version(dirty)))
+        return !c->objects.peek(c->objects.context, id, &now); /* not known here yet */
     return !dirty || !has_version(dirty) || version_compare(common(c, dirty), dirty->version) >= 0;
 }
 

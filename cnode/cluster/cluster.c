@@ -222,7 +222,7 @@ const struct cluster_metrics *cluster_metrics(struct cluster *c, uint64_t now_ms
     }
     m->copies = c->copies;
     m->copies_bytes = c->copies_bytes;
-    m->unbacked = c->dirty - c->settled_count;
+    m->unbacked = c->dirty - c->settled_count + c->sweeping; /* there may be some */
     m->silent = liveness_silent(c);
     m->waiting = c->waiting;
     m->memory = slots_memory(c) + c->copies * sizeof(struct copy) + c->copies_bytes +

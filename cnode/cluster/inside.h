@@ -358,7 +358,7 @@ void dirty_begin(struct cluster *c, const struct view *before);
 void dirty_stored(struct cluster *c, struct key key, struct slice id, struct version version);
 void dirty_forget(struct cluster *c, struct key key);
 void dirty_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
-bool dirty_is_backed_up(struct cluster *c, struct key key); /* in this view */
+bool dirty_is_backed_up(struct cluster *c, struct key key, struct slice id); /* in this view */
 uint64_t dirty_advance(struct cluster *c, uint32_t *budget);
 void owned_held(struct cluster *c, uint16_t member, const struct message *message);
 

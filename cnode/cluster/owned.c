@@ -110,7 +110,7 @@ bool owned_part(struct cluster *c, struct slice id, struct key key)
     if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, &entry))
         return false;
     epoch = entry.epoch;
-    if (keeps(c, CLUSTER_R13_RELEASE) && !dirty_is_backed_up(c, key))
+    if (keeps(c, CLUSTER_R13_RELEASE) && !dirty_is_backed_up(c, key, id))
         return false; /* R13, R6: acknowledgements of this view */
     /* Memory first: what was given up must not be lost for the want of it. */
     struct copy *spare = copy_allocate(c, key, id);
