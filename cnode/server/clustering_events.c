@@ -26,10 +26,11 @@ static void on_evict(void *context, const struct cluster_member *member, uint64_
     char name[CLUSTER_NAME_LIMIT + 1];
     memcpy(name, member->name.data, member->name.size);
     name[member->name.size] = '\0';
+    (void)view;
     if (clustering->evicted != member->incarnation)
-        log_error("member %s did not answer since view %" PRIu64
-                  " was installed: it is asked to leave and to join again",
-            name, view);
+        log_error("member %s is not heard, does not hear this one, or does not do its part: it is "
+                  "asked to leave and to join again",
+            name);
     clustering->evicted = member->incarnation;
     managers_evict(clustering->managers, name, member->incarnation);
 }
@@ -173,6 +174,13 @@ static void start_over(struct clustering *clustering, const char *why)
     managers_leave(clustering->managers);
 }
 
+/* A number as people know it: etcd's revision, which is the lower part. */
+static uint64_t revision_of(const struct managers_view *view)
+{
+    enum { REVISION_BITS = 40 };
+    return view->number & ((UINT64_C(1) << REVISION_BITS) - 1);
+}
+
 /* Sets the newest list; false: it could not be used. */
 static bool take_view(struct clustering *clustering, const struct managers_view *view)
 {
@@ -189,8 +197,8 @@ static void note_joined(struct clustering *clustering, const struct managers_eve
     if (event->reset)
         log_warning("etcd's data is another, or older, than when this node was last a member");
     log_info("%s the cluster: view %" PRIu64 ", %zu members: %s",
-        clustering->joins++ == 0 ? "joined" : "joined again", event->view.number, event->view.count,
-        members_text(&clustering->members, text, sizeof(text)));
+        clustering->joins++ == 0 ? "joined" : "joined again", revision_of(&event->view),
+        event->view.count, members_text(&clustering->members, text, sizeof(text)));
 }
 
 static void joined(struct clustering *clustering, const struct managers_event *event)
@@ -215,7 +223,7 @@ static void changed(struct clustering *clustering, const struct managers_view *v
     }
     if (!take_view(clustering, view))
         return;
-    log_info("view %" PRIu64 ": %zu members: %s", view->number, view->count,
+    log_info("view %" PRIu64 ": %zu members: %s", revision_of(view), view->count,
         members_text(&clustering->members, text, sizeof(text)));
     clustering_install(clustering);
 }
