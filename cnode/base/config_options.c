@@ -205,6 +205,24 @@ static bool is_http_url(const char *text)
     return scheme > 0 && is_made_of(text + scheme, letters_digits, "-._:[]", 1, 300);
 }
 
+/* No part may be empty: that would be every id. */
+static bool is_prefix_list(const char *text)
+{
+    enum { LIMIT = 3500 };
+    if (strlen(text) > LIMIT || !utf8_is_valid(slice_of_string(text)))
+        return false;
+    for (const char *part = text; *text != '\0'; part++) {
+        part += strspn(part, " \t");
+        const size_t size = strcspn(part, ",");
+        if (size == 0)
+            return false;
+        part += size;
+        if (*part == '\0')
+            break;
+    }
+    return true;
+}
+
 /* 1 to 16 such URLs, with commas; a slash at the end and spaces around are allowed. */
 static bool is_server_list(const char *text)
 {
@@ -315,6 +333,13 @@ static const char *objection_to_string(size_t index, const char *text)
         return is_made_of(text, letters_digits, "-._/", 1, 200)
                    ? NULL
                    : "may have 1 to 200 letters, digits and - . _ / only";
+    case CONFIG_AT_replicate:
+        return is_prefix_list(text)
+                   ? NULL
+                   : "is not a list of prefixes of ids with commas between, 3500 bytes at most";
+    case CONFIG_AT_write_wait:
+        return strcmp(text, "all") == 0 || strcmp(text, "owner") == 0 ? NULL
+                                                                      : "is neither all nor owner";
     case CONFIG_AT_manager_user:
         return strlen(text) <= 255 && utf8_is_valid(slice_of_string(text))
                    ? NULL

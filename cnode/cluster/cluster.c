@@ -246,6 +246,13 @@ uint64_t cluster_view_number(const struct cluster *c)
     return c->view ? c->view->number : 0;
 }
 
+bool cluster_is_idle(const struct cluster *c, struct slice id)
+{
+    struct key key = id_key(c, id);
+    const struct slot *slot = &c->slots[key_slot(key)];
+    return !idmap_find(&slot->owned, &c->epochs, key, NULL) && !keyed_find(&slot->places, key);
+}
+
 bool cluster_owns(const struct cluster *c, struct slice id, struct cluster_epoch *epoch)
 {
     struct key key = id_key(c, id);

@@ -171,7 +171,8 @@ static int write(struct holdings *h, struct cluster_request *request, struct wri
     struct store_waiter *waiter)
 {
     struct writing *outer = h->writing;
-    *writing = (struct writing){.id = request->id, .ack = ack_of(request)};
+    *writing = (struct writing){
+        .id = request->id, .ack = ack_of(request), .execution = (struct execution *)(void *)waiter};
     h->writing = writing;
     int status =
         request->kind == CLUSTER_DELETE
@@ -193,7 +194,8 @@ static void run_write(struct holdings *h, struct cluster_request *request)
     if (status == STORE_WAIT)
         return; /* the store has it, or has answered already */
     struct unbacked *entry = NULL;
-    if (status == STORE_DONE && writing.ack == STORE_ACK_BACKUP && writing.waits)
+    if (status == STORE_DONE && writing.waits &&
+        (writing.ack == STORE_ACK_BACKUP || writing.replicated))
         entry = unbacked_find(h, request->id);
     if (entry && !version_reaches(entry->reached, writing.version))
         unbacked_wait(h, entry, execution, writing.version);
@@ -236,7 +238,13 @@ void holdings_answer(
     } else {
         if (status == BRAIN_ETIMEOUT && is_write(execution->request))
             status = BRAIN_EUNKNOWN; /* it took effect: who may read it is another question */
-        execution_finish(h, execution, status, NULL);
+        struct unbacked *entry = NULL;
+        if (status == STORE_DONE && !version_is_none(execution->needs))
+            entry = unbacked_find(h, execution->request->id);
+        if (entry && !version_reaches(entry->reached, execution->needs))
+            unbacked_wait(h, entry, execution, execution->needs);
+        else
+            execution_finish(h, execution, status, NULL);
     }
 }
 

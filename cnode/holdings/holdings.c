@@ -24,7 +24,7 @@ void holdings_time(struct holdings *h, uint64_t now_ms)
  * One after the other in a buffer: what, for which id, and a version. Without memory an `outdated`
  * is lost (the store tells it again). */
 
-enum put_off_kind { PUT_OFF_CHECK, PUT_OFF_OUTDATED };
+enum put_off_kind { PUT_OFF_CHECK, PUT_OFF_OUTDATED, PUT_OFF_TELL };
 
 struct put_off {
     enum put_off_kind kind;
@@ -51,6 +51,11 @@ bool holdings_check_later(struct holdings *h, struct slice id)
     return put_off(h, PUT_OFF_CHECK, id, (struct version){0, 0, 0});
 }
 
+void holdings_tell_later(struct holdings *h, struct slice id, struct version version)
+{
+    (void)put_off(h, PUT_OFF_TELL, id, version);
+}
+
 static void carry_out(struct holdings *h)
 {
     struct buffer now = h->put_off; /* what comes meanwhile: another time */
@@ -62,6 +67,8 @@ static void carry_out(struct holdings *h)
         at += sizeof(what) + what.id_size;
         if (what.kind == PUT_OFF_OUTDATED)
             cluster_object_outdated(h->cluster, id, what.version, h->now_ms);
+        else if (what.kind == PUT_OFF_TELL)
+            replicated_loaded(h, id, what.version);
         else if (!store_is_resident(h->store, id, hash_of(h, id)))
             cluster_object_released(h->cluster, id, h->now_ms);
     }
@@ -121,7 +128,10 @@ static bool on_may_dump(void *member, uint64_t now_ms)
 static int on_reserve(void *member, struct slice id)
 {
     struct holdings *h = member;
-    return unbacked_reserve(h, id) ? cluster_object_reserve(h->cluster, id) : BRAIN_ENOMEM;
+    if (!unbacked_reserve(h, id) ||
+        (is_replicated(h, id) && h->replicas.reserve(h->replicas.context, id) != 0))
+        return BRAIN_ENOMEM;
+    return cluster_object_reserve(h->cluster, id);
 }
 
 /* The store's own writes (a copy that wins, a new stamp) are of the highest class that asks for
@@ -143,12 +153,17 @@ static void on_written(void *member, struct slice id, struct version version,
     h->holders_expected = holders != 0;
     if (h->records.count > 0)
         record_superseded(h, id, version);
-    unbacked_written(h, id, version, !writing || asks_for_holders(writing->ack), holders);
+    bool replicated = replicated_written(h, id, version, value, holders == 0);
+    unbacked_written(h, id, version, !writing || asks_for_holders(writing->ack) || replicated,
+        replicated && holders == 0 ? 1 : holders);
     if (!writing)
         return;
     writing->told = true;
-    writing->waits = holders != 0;
+    writing->waits = holders != 0 || replicated;
+    writing->replicated = replicated;
     writing->version = version;
+    if (replicated && writing->execution)
+        writing->execution->needs = version;
 }
 
 static void on_stored(void *member, struct slice id, struct version version, uint64_t now_ms)
@@ -159,7 +174,11 @@ static void on_stored(void *member, struct slice id, struct version version, uin
         cluster_object_stored(h->cluster, id, version, h->now_ms);
     if (h->records.count > 0)
         record_superseded(h, id, version);
-    unbacked_reached(h, id, version, true);
+    if (replicated_lack(h, id, version))
+        unbacked_compared(h, id);
+    else
+        unbacked_reached(h, id, version, true);
+    replicated_stored(h, id, version);
 }
 
 static void on_outdated(void *member, struct slice id, struct version version, uint64_t now_ms)
@@ -231,7 +250,8 @@ static bool in_warehouse(void *context, struct slice id, struct version *version
 static void backed_up(void *context, struct slice id, struct version version)
 {
     struct holdings *h = context;
-    unbacked_reached(h, id, version, false);
+    if (!replicated_lack(h, id, version))
+        unbacked_reached(h, id, version, false);
 }
 
 static bool next(void *context, uint64_t *cursor, uint8_t *id, size_t *id_size)

@@ -1,11 +1,11 @@
 /* holdings' parts, for the files of this room.
  *
  *   holdings.c   life of the struct, events of the store, what is put off, time
+ *   replicated.c objects that all members hold replicas of
  *   execute.c    requests being carried out: reads, writes, deadlines, answers; the fast paths
  *   unbacked.c   versions that wait for their holders, and who waits for them
  *   parting.c    adopt, give up, abandon
  *   records.c    journal records kept for copies
- *   idtable.c    structs by id
  *
  * A request of the cluster is an `execution` while it is carried out, unless it can be answered at
  * once. First the store has it (as a waiter), as long as the store's part of the acknowledgement is
@@ -27,8 +27,8 @@
 #define BRAIN_HOLDINGS_INSIDE_H
 
 #include "brain/holdings.h"
+#include "brain/idtable.h"
 #include "brain/list.h"
-#include "idtable.h"
 
 /* ---- requests being carried out ---------------------------------------------------------------
  */
@@ -39,7 +39,8 @@ struct execution {
     struct link by_deadline;         /* or, of a spare one, in holdings.spare */
     struct link in_entry;            /* of an entry's `waiting`, or alone */
     struct unbacked *entry;          /* NULL: the store has it */
-    struct version needs;            /* of that entry, to be reached */
+    struct version needs;            /* of that entry, to be reached; of a write that the store
+                                        has: of the entry to come; all 0: nothing */
     int status;                      /* of a read that has seen what it sees: */
     struct value value;
 };
@@ -65,9 +66,11 @@ struct unbacked {
 struct writing {
     struct slice id;
     enum store_ack ack;
-    bool told;              /* by the store: */
-    bool waits;             /* for holders */
-    struct version version; /* for this one */
+    struct execution *execution; /* NULL: nobody is told */
+    bool told;                   /* by the store: */
+    bool waits;                  /* for holders */
+    bool replicated;             /* and for all members, whatever its class */
+    struct version version;      /* for this one */
 };
 
 /* ---- journal records kept for copies ----------------------------------------------------------
@@ -81,6 +84,7 @@ struct record {
 
 struct holdings {
     struct holdings_events events;
+    struct holdings_replicas replicas; /* all NULL: none */
     struct holdings_metrics metrics;
     struct store *store;
     struct cluster *cluster;
@@ -124,6 +128,20 @@ void holdings_see(struct holdings *h, uint64_t now_ms); /* time never goes back 
 /* Looks later whether this id is resident: if not, it is owned no more. False: no memory. */
 bool holdings_check_later(struct holdings *h, struct slice id);
 
+/* It was loaded: who has replicas of it is told later. */
+void holdings_tell_later(struct holdings *h, struct slice id, struct version version);
+
+/* replicated.c */
+bool is_replicated(const struct holdings *h, struct slice id);
+/* A new version was written. True: it has to be waited for. */
+bool replicated_written(struct holdings *h, struct slice id, struct version version,
+    const struct value *value, bool held);
+/* Holders, or the warehouse, have it. True: other members do not, and must. */
+bool replicated_lack(struct holdings *h, struct slice id, struct version version);
+/* The warehouse is known to have this version, which may just have been loaded. */
+void replicated_stored(struct holdings *h, struct slice id, struct version version);
+void replicated_loaded(struct holdings *h, struct slice id, struct version version);
+
 /* execute.c */
 void execution_run(struct holdings *h, struct cluster_request *request);
 /* It is out of all lists of others; it is freed. */
@@ -150,6 +168,8 @@ void unbacked_written(
     struct holdings *h, struct slice id, struct version version, bool needed, int holders);
 /* Adopted with a copy: what is read needs holders until the warehouse was read. */
 void unbacked_compare(struct holdings *h, struct slice id);
+/* The warehouse was read: nothing is compared any more. */
+void unbacked_compared(struct holdings *h, struct slice id);
 void unbacked_reached(struct holdings *h, struct slice id, struct version version, bool warehouse);
 /* Takes the execution, which waits for `needs`, or only for reads before it. */
 void unbacked_wait(

@@ -125,6 +125,15 @@ void unbacked_reached(struct holdings *h, struct slice id, struct version versio
     review(h, entry);
 }
 
+void unbacked_compared(struct holdings *h, struct slice id)
+{
+    struct unbacked *entry = unbacked_find(h, id);
+    if (!entry)
+        return;
+    entry->comparing = false;
+    review(h, entry);
+}
+
 void unbacked_forget(struct holdings *h, struct slice id)
 {
     struct unbacked *entry = unbacked_find(h, id);

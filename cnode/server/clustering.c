@@ -9,6 +9,7 @@
 
 #include "brain/log.h"
 #include "clustering_inside.h"
+#include "replication.h"
 
 /* Pieces of work of the core in one turn of the loop; about a millisecond. */
 enum { ADVANCE_BUDGET = 1000 };
@@ -59,6 +60,15 @@ static void look_at_holders(struct clustering *clustering)
     clustering->short_of_holders = others < config->backups;
 }
 
+static int install_in_replica(
+    struct clustering *clustering, const struct cluster_view *view, uint64_t now_ms)
+{
+    if (clustering->replica == NULL || clustering->joining ||
+        cluster_view_number(clustering->cluster) != view->number)
+        return 0;
+    return replica_view(clustering->replica, view, clustering->incarnation, now_ms);
+}
+
 void clustering_install(struct clustering *clustering)
 {
     struct cluster *cluster = clustering->cluster;
@@ -73,6 +83,8 @@ void clustering_install(struct clustering *clustering)
             cluster, clustering->incarnation, view, clustering->joined_until_ms, now_ms);
         clustering->joining = status != 0;
     }
+    if (status == 0)
+        status = install_in_replica(clustering, view, now_ms);
     clustering->view_pending = status != 0;
     if (status == 0)
         look_at_holders(clustering);
@@ -140,6 +152,10 @@ static uint64_t advance(struct clustering *clustering, uint64_t now_ms)
     if (clustering->view_pending)
         clustering_install(clustering);
     uint64_t wait_ms = cluster_advance(clustering->cluster, now_ms, ADVANCE_BUDGET);
+    if (clustering->replica != NULL) {
+        const uint64_t other_ms = replica_advance(clustering->replica, now_ms, ADVANCE_BUDGET);
+        wait_ms = other_ms < wait_ms ? other_ms : wait_ms;
+    }
     if (now_ms - clustering->waited_ms >= ADVANCE_INTERVAL_MS) {
         clustering->waited_ms = now_ms;
         holdings_advance(clustering->holdings, now_ms);
@@ -235,9 +251,14 @@ static int attach(void *context, struct store *store)
         return BRAIN_ENOMEM;
     holdings_attach(clustering->holdings, store, clustering->cluster);
     holdings_time(clustering->holdings, managers_now_ms());
+    int status;
+    clustering->replica = replication_create(clustering, config, clustering->seed, &status);
     routing_init(&clustering->routing, clustering->service, config, clustering->holdings,
         clustering->cluster, store);
-    return 0;
+    clustering->routing.replica = clustering->replica;
+    clustering->routing.replicas_awaited =
+        clustering->replica != NULL && strcmp(config->write_wait, "all") == 0;
+    return status;
 }
 
 static void detach(void *context)
@@ -342,24 +363,31 @@ void clustering_metrics_register(struct metrics_registry *registry, struct clust
     cluster_metrics_register(registry, clustering->cluster);
     holdings_metrics_register(registry, clustering->holdings);
     peers_metrics_register(registry, clustering->peers);
+    if (clustering->replica != NULL)
+        replica_metrics_register(registry, clustering->replica);
 }
 
 void clustering_refresh(struct clustering *clustering)
 {
     if (clustering->cluster != NULL)
         cluster_metrics(clustering->cluster, managers_now_ms());
+    if (clustering->replica != NULL)
+        replica_metrics(clustering->replica);
 }
 
 uint64_t clustering_bytes(struct clustering *clustering)
 {
     const uint64_t now_ms = uv_now(clustering->loop);
+    uint64_t replicas = 0;
     if (clustering->cluster == NULL)
         return 0;
     if (clustering->counted_ms == 0 || now_ms - clustering->counted_ms >= COUNT_INTERVAL_MS) {
         clustering->counted_ms = now_ms;
         clustering->bytes = cluster_metrics(clustering->cluster, managers_now_ms())->memory;
     }
-    return clustering->bytes + clustering->routing.bytes +
+    if (clustering->replica != NULL)
+        replicas = replica_metrics(clustering->replica)->memory;
+    return clustering->bytes + clustering->routing.bytes + replicas +
            (clustering->peers != NULL ? peers_queued_bytes(clustering->peers) : 0);
 }
 
@@ -478,6 +506,8 @@ void clustering_release(struct clustering *clustering, void (*closed)(void *cont
     clustering->closed = closed;
     clustering->context = context;
     assert(clustering->cluster == NULL);
+    replica_destroy(clustering->replica);
+    clustering->replica = NULL;
     if (clustering->holdings != NULL)
         holdings_destroy(clustering->holdings);
     clustering->holdings = NULL;

@@ -11,6 +11,7 @@
 #define BRAIN_SERVER_CLUSTERING_H
 
 #include "brain/managers.h"
+#include "brain/replica.h"
 #include "lease_file.h"
 #include "members.h"
 #include "peers.h"
@@ -27,6 +28,7 @@ struct clustering {
     struct routing routing;
     struct holdings *holdings;
     struct cluster *cluster; /* NULL until attached */
+    struct replica *replica; /* NULL: nothing is replicated, or not attached yet */
     struct peers *peers;     /* NULL until the node is open, and from stop on */
     struct managers *managers;
     struct members members;

@@ -7,7 +7,7 @@
 
 /* ---- the core -> peers, managers, storage, service ------------------------------------------- */
 
-static void on_send(void *context, const struct cluster_member *to, uint64_t order,
+void clustering_send(void *context, const struct cluster_member *to, uint64_t order,
     struct slice head, const struct value *tail)
 {
     struct clustering *clustering = context;
@@ -64,8 +64,10 @@ static void on_set_aside(void *context, struct slice id, const struct cluster_co
 
 static void on_state(void *context, enum cluster_state state)
 {
-    (void)state;
-    clustering_touch(context);
+    struct clustering *clustering = context;
+    if (clustering->replica != NULL && (state == CLUSTER_OUT || state == CLUSTER_ABANDONING))
+        replica_lost(clustering->replica);
+    clustering_touch(clustering);
 }
 
 static void on_answer(
@@ -79,7 +81,7 @@ struct cluster_events clustering_core_events(struct clustering *clustering)
 {
     return (struct cluster_events){
         .context = clustering,
-        .send = on_send,
+        .send = clustering_send,
         .answer = on_answer,
         .evict = on_evict,
         .behind = on_behind,
@@ -133,7 +135,11 @@ static int on_message(
     struct clustering *clustering = context;
     const uint64_t now_ms = clustering_now(clustering);
     clustering_touch(clustering);
-    const int status = cluster_receive(clustering->cluster, from, message, marks, now_ms);
+    int status = 0;
+    if (!replica_is_message(value_slice(*message)))
+        status = cluster_receive(clustering->cluster, from, message, marks, now_ms);
+    else if (clustering->replica != NULL)
+        status = replica_receive(clustering->replica, from, message, marks, now_ms);
     holdings_settle(clustering->holdings, now_ms);
     return status;
 }

@@ -11,6 +11,9 @@ uint64_t clustering_now(struct clustering *clustering);
 /* Installs the newest view, or joins with it. */
 void clustering_install(struct clustering *clustering);
 
+/* As cluster_events.send. */
+void clustering_send(void *context, const struct cluster_member *to, uint64_t order,
+    struct slice head, const struct value *tail);
 /* What core, peers and managers say (clustering_events.c). */
 struct cluster_events clustering_core_events(struct clustering *clustering);
 struct holdings_events clustering_holdings_events(struct clustering *clustering, bool journal);

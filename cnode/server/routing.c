@@ -133,6 +133,27 @@ static void route(struct routing *routing, connection_id from, const struct comm
     cluster_request(routing->cluster, &routed->request, routing->now_ms);
 }
 
+/* What others told this node. Not where a request of this id waits for its owner, which the client
+ * may have made before this one. */
+static int read_replica(struct routing *routing, const struct command *command, struct value *value)
+{
+    int status = STORE_WAIT;
+    if (!replica_covers(routing->replica, command->id))
+        return status;
+    if (is_direct(routing) && cluster_is_idle(routing->cluster, command->id))
+        status = replica_get(routing->replica, command->id, value);
+    if (status == STORE_WAIT && !command->consistent)
+        status = replica_get_weak(routing->replica, command->id, value);
+    return status;
+}
+
+/* Has this write to wait for others, whatever its class? */
+static bool is_awaited(const struct routing *routing, const struct command *command)
+{
+    return routing->replicas_awaited && command->reply.form != REPLY_NONE &&
+           replica_covers(routing->replica, command->id);
+}
+
 void routing_get(
     struct routing *routing, connection_id from, const struct command *command, uint64_t hash)
 {
@@ -142,6 +163,11 @@ void routing_get(
         status = holdings_get(routing->holdings, command->id, hash, routing->now_ms, &value);
     else if (!command->consistent)
         status = store_get_hashed(routing->store, command->id, hash, routing->now_ms, &value, NULL);
+    if (status == STORE_WAIT && routing->replica != NULL &&
+        (status = read_replica(routing, command, &value)) != STORE_WAIT) {
+        service_answer_status(routing->service, from, &command->reply, status, &value);
+        return;
+    }
     if (status == STORE_WAIT) {
         route(routing, from, command, command->consistent ? CLUSTER_READ : CLUSTER_WEAK_READ, NULL,
             STORE_ACK_MEMORY);
@@ -158,7 +184,7 @@ void routing_set(struct routing *routing, connection_id from, const struct comma
     const struct value value = {block, command->value.data, command->value.size};
     const bool told = command->reply.form != REPLY_NONE;
     int status = STORE_WAIT;
-    if (is_direct(routing))
+    if (is_direct(routing) && !is_awaited(routing, command))
         status =
             holdings_set(routing->holdings, command->id, hash, value, ack, told, routing->now_ms);
     if (status == STORE_WAIT) {

@@ -9,6 +9,7 @@
 #define BRAIN_SERVER_ROUTING_H
 
 #include "brain/holdings.h"
+#include "brain/replica.h"
 #include "service.h"
 
 struct routing {
@@ -16,10 +17,12 @@ struct routing {
     struct holdings *holdings;
     struct cluster *cluster;
     struct store *store;
-    struct link waiting;   /* struct routed, as they came */
-    uint64_t bytes, limit; /* that requests which wait take, and may take */
-    uint64_t timeout_ms;   /* after which an untagged answer is not sent any more */
-    uint64_t now_ms;       /* of routing_begin */
+    struct replica *replica; /* NULL: nothing is replicated */
+    bool replicas_awaited;   /* by writes, whatever their class */
+    struct link waiting;     /* struct routed, as they came */
+    uint64_t bytes, limit;   /* that requests which wait take, and may take */
+    uint64_t timeout_ms;     /* after which an untagged answer is not sent any more */
+    uint64_t now_ms;         /* of routing_begin */
     /* May objects be read and written without asking the cluster? Not before it has carried out
      * what waited for the lease. */
     bool direct;

@@ -434,6 +434,9 @@ void cluster_peer_down(struct cluster *cluster, struct slice name, uint64_t now_
 uint64_t cluster_view_number(const struct cluster *cluster); /* 0: none installed */
 /* Is this node the owner, adopted or about to adopt? `*epoch` (may be NULL): of the grant. */
 bool cluster_owns(const struct cluster *cluster, struct slice id, struct cluster_epoch *epoch);
+/* Is nothing of this id under way here: neither owned, nor claimed, nor does a request of it wait?
+ * Then what other members told of it may answer a read (replica.h). */
+bool cluster_is_idle(const struct cluster *cluster, struct slice id);
 /* The home's name in the installed view; empty: none. */
 struct slice cluster_home(const struct cluster *cluster, struct slice id);
 /* Is this node the home of the id's slot, and is that open? */

@@ -75,6 +75,8 @@
     X(NUMBER, manager_lease, "10000", "ms that a membership outlives its last renewal")            \
     X(NUMBER, backups, "1", "members besides its own that hold a changed object")                  \
     X(NUMBER, handoff_uses, "4", "uses in a row through one other node that move an object there") \
+    X(STRING, replicate, "", "prefixes of ids that every member holds, with commas")               \
+    X(STRING, write_wait, "all", "writes of such ids wait for: all members, or their owner only")  \
     X(STRING, manager_user, "", "user of etcd; empty: no authentication")                          \
     X(STRING, manager_password, "", "the user's password")                                         \
     X(STRING, manager_password_file, "", "file whose first line is that password")                 \

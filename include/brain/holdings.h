@@ -32,6 +32,20 @@ struct holdings_events {
     void (*record_dead)(void *context, uint64_t seq);
 };
 
+/* Objects of which all members hold replicas (replica.h): who is told of their versions. Called
+ * from within calls of holdings and of its store; may call back into neither. */
+struct holdings_replicas {
+    void *context;
+    bool wait; /* a write, of any class, waits until all members have it */
+    bool (*covers)(void *context, struct slice id);
+    /* As replica_reserve, replica_written, replica_held and replica_knows. */
+    int (*reserve)(void *context, struct slice id);
+    int (*written)(void *context, struct slice id, struct version version,
+        const struct value *value, bool held, uint64_t now_ms);
+    bool (*held)(void *context, struct slice id, struct version version, uint64_t now_ms);
+    bool (*knows)(void *context, struct slice id, struct version version);
+};
+
 #define HOLDINGS_METRICS(X)                                                                        \
     X(awaiting_backup, GAUGE, "writes and reads that wait for holders of copies")                  \
     X(unbacked, GAUGE, "objects whose newest version some holder has not acknowledged")            \
@@ -56,6 +70,10 @@ void holdings_answer(
     struct holdings *holdings, struct store_waiter *waiter, int status, const struct value *value);
 struct cluster_objects holdings_objects(struct holdings *holdings);
 void holdings_attach(struct holdings *holdings, struct store *store, struct cluster *cluster);
+/* Before the first join. Without it nothing is replicated. */
+void holdings_replicate(struct holdings *holdings, const struct holdings_replicas *replicas);
+/* As replica_events.reached. */
+void holdings_replicated(struct holdings *holdings, struct slice id, struct version version);
 void holdings_metrics_register(struct metrics_registry *registry, struct holdings *holdings);
 
 /* The time, before a call into the cluster: what it makes the store do happens then. One clock for

@@ -1,7 +1,7 @@
-/* idtable: structs by id, found by the store's hash of it. A struct embeds its node; the id's bytes
+/* idtable: structs by id, found by a seeded hash of it. A struct embeds its node; the id's bytes
  * are its own. Growing never takes long: the table is many small ones. */
-#ifndef BRAIN_HOLDINGS_IDTABLE_H
-#define BRAIN_HOLDINGS_IDTABLE_H
+#ifndef BRAIN_IDTABLE_H
+#define BRAIN_IDTABLE_H
 
 #include "brain/base.h"
 

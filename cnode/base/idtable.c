@@ -1,4 +1,4 @@
-#include "idtable.h"
+#include "brain/idtable.h"
 
 static struct id_part *part_of(const struct id_table *table, uint64_t hash)
 {
