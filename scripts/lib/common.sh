@@ -85,6 +85,13 @@ build_sim()
     CC=gcc build_folder build-sim -Dbuildtype=debugoptimized
 }
 
+# And what measures the cost of views: build-sim/test/sim/brain-cost.
+build_cost()
+{
+    local build_target=test/sim/brain-cost
+    CC=gcc build_folder build-sim -Dbuildtype=debugoptimized
+}
+
 # The names of the fuzz targets: NAME is the program NAME_fuzz, its corpus test/fuzz/corpus/NAME.
 fuzz_targets()
 {
