@@ -69,6 +69,15 @@ static int install_in_replica(
     return replica_view(clustering->replica, view, clustering->incarnation, now_ms);
 }
 
+/* When all lost their membership at once (etcd was out of reach of all for a lease, or made anew),
+ * all come back at about the same time, with everything they had as copies. Who is the first would
+ * find nobody who holds what it is asked for, and take it for absent: it waits for the others. */
+bool clustering_awaits_others(const struct clustering *clustering)
+{
+    return clustering->joins > 1 && clustering->members.view.count < clustering->confirmed &&
+           uv_now(clustering->loop) - clustering->joined_ms < clustering->config->manager_lease / 2;
+}
+
 void clustering_install(struct clustering *clustering)
 {
     struct cluster *cluster = clustering->cluster;
@@ -77,6 +86,9 @@ void clustering_install(struct clustering *clustering)
     int status = 0;
     if (!clustering->joining) {
         status = cluster_view(cluster, view, now_ms);
+    } else if (clustering_awaits_others(clustering)) {
+        clustering->view_pending = true;
+        return;
     } else if (cluster_state(cluster) == CLUSTER_OUT) {
         clustering->routing.direct = false;
         status = cluster_join(
@@ -86,8 +98,12 @@ void clustering_install(struct clustering *clustering)
     if (status == 0)
         status = install_in_replica(clustering, view, now_ms);
     clustering->view_pending = status != 0;
-    if (status == 0)
-        look_at_holders(clustering);
+    if (status != 0)
+        return;
+    /* What is told later is who lost it at the same time as this node. */
+    if (!clustering->joining && now_ms < clustering->joined_until_ms)
+        clustering->confirmed = view->count;
+    look_at_holders(clustering);
 }
 
 /* ---- the turn of the loop -------------------------------------------------------------------- */

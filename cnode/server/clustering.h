@@ -53,6 +53,7 @@ struct clustering {
     uint32_t evictions;   /* of this member, in a row */
     uint64_t joined_ms;   /* when it last became a member, and not before when it joins again */
     uint64_t rejoin_ms;   /* (on the loop's clock) */
+    size_t confirmed;     /* members of the view in which the lease was last confirmed */
     bool serving, fenced; /* when last looked, for the log */
     bool short_of_holders;
     bool draining;

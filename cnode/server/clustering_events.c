@@ -217,6 +217,9 @@ static void joined(struct clustering *clustering, const struct managers_event *e
         return;
     note_joined(clustering, event);
     clustering->storage->lease_until_ms = event->until_ms;
+    if (clustering_awaits_others(clustering))
+        log_info("there were %zu members: the others are waited for, %" PRIu64 " ms at most",
+            clustering->confirmed, clustering->config->manager_lease / 2);
     clustering_install(clustering);
 }
 
@@ -242,6 +245,8 @@ static void renewed(struct clustering *clustering, const struct managers_event *
     if (!cluster_serves(clustering->cluster, now_ms))
         clustering->routing.direct = false;
     cluster_lease(clustering->cluster, event->until_ms, event->newest_view, now_ms);
+    if (!clustering->joining)
+        clustering->confirmed = clustering->members.view.count;
     clustering->joined_until_ms = event->until_ms;
     clustering->storage->lease_until_ms = event->until_ms;
 }

@@ -10,6 +10,9 @@ void clustering_touch(struct clustering *clustering);
 uint64_t clustering_now(struct clustering *clustering);
 /* Installs the newest view, or joins with it. */
 void clustering_install(struct clustering *clustering);
+/* It has joined again, and is not yet to take part: fewer members are there than when it was lost.
+ */
+bool clustering_awaits_others(const struct clustering *clustering);
 
 /* As cluster_events.send. */
 void clustering_send(void *context, const struct cluster_member *to, uint64_t order,
