@@ -3,6 +3,7 @@ import ctypes
 import itertools
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -33,8 +34,30 @@ def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def ports_to_try():
+    """Below those that the kernel gives to outgoing connections: one of those may be taken between the choice of
+    the port and the start of its server. Test processes side by side choose from different ones."""
+    lowest = 10000
+    ends = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    worker = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
+    ports = [port for port in range(lowest, int(ends[0])) if port % 16 == worker % 16]
+    random.SystemRandom().shuffle(ports)
+    return iter(ports)
+
+
+PORTS = ports_to_try()
+
+
 def free_port():
-    with socket.socket() as listener:
+    """Each is given once."""
+    for port in PORTS:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    with socket.socket() as listener:  # the kernel's range leaves nothing else, or all were given
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
