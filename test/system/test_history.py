@@ -1,5 +1,6 @@
 """The checker of histories: it must find what a store with two owners, or one that forgets, would do, and it must not
 find fault with what a correct one may do."""
+import itertools
 import random
 
 import pytest
@@ -103,6 +104,88 @@ def test_one_wrong_read_among_many(seed):
             break
     with pytest.raises(Violation):
         check_one(operations)
+
+
+def is_explained(operations):
+    """The same question, answered by trying every order."""
+    def fits(order):
+        value = None
+        for at, one in enumerate(order):
+            if one.kind == "read" and one.value != value:
+                return False
+            value = one.value
+            for later in order[at + 1:]:
+                if later.end < one.begin:
+                    return False
+                if later.sender == one.sender and later.number < one.number and (later.kind != "read" or one.known):
+                    return False
+        return True
+
+    operations = [one for one in operations if one.known or one.kind != "read"]
+    unknown = [one for one in operations if not one.known]
+    for count in range(len(unknown) + 1):
+        for happened in itertools.combinations(unknown, count):
+            some = [one for one in operations if one.known] + list(happened)
+            if any(map(fits, itertools.permutations(some))):
+                return True
+    return False
+
+
+def test_as_trying_every_order():
+    """Small histories, right and wrong ones, with everything in them that makes the search cut corners."""
+    source, verdicts = random.Random(4711), []
+    for _ in range(1500):
+        operations = []
+        for number in range(source.randint(2, 6)):
+            kind = source.choices(("write", "read", "delete"), (3, 5, 2))[0]
+            begin = source.uniform(0, 10)
+            written = [one.value for one in operations if one.kind == "write"]
+            value = {"write": f"v{number}", "delete": None, "read": source.choice([None, *written])}[kind]
+            lost = kind != "read" and source.random() < 0.3
+            operations.append(Operation(b"x", kind, source.choice("ab") if source.random() < 0.6 else f"s{number}",
+                                        number, begin, value, NEVER if lost else begin + source.expovariate(0.3)))
+        # A sender numbers what it sends as it sends it.
+        for number, one in enumerate(sorted(operations, key=lambda one: one.begin)):
+            one.number = number
+        try:
+            check_one(operations)
+            found = True
+        except Violation:
+            found = False
+        assert found == is_explained(operations), "\n".join(map(str, operations))
+        verdicts.append(found)
+    assert 300 < sum(verdicts) < 1200
+
+
+def long_one():
+    """45,000 operations of 8 clients at once on each of 12 ids, some of which hang for long or have an unknown outcome."""
+    made = History()
+    for number in range(12):
+        id = b"long:%d" % number
+        operations = simulated(number, clients=8, count=3750)
+        source = random.Random(number)
+        for one in operations:
+            one.id = id
+            if one.known and source.random() < 0.01:
+                one.end += 200
+                one.sender += f".{one.number}"  # it goes on as another
+        made.operations += operations
+    return made
+
+
+def test_a_long_history():
+    made = long_one()
+    assert len(made.operations) == 45000
+    made.check()
+
+
+def test_a_wrong_read_in_a_long_history():
+    made = long_one()
+    reads = [one for one in made.operations if one.kind == "read" and one.id == b"long:7"]
+    late = reads[len(reads) * 9 // 10]
+    late.value = min({one.value for one in reads if one.end < late.begin - 100} - {None})
+    with pytest.raises(Violation, match="1 ids"):
+        made.check()
 
 
 def test_ids_are_judged_apart():
