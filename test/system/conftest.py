@@ -8,11 +8,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from cluster import Cluster  # noqa: E402
 from harness import Beam, Epmd, Server  # noqa: E402
+from needs import not_run_lines  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
     """The longest first: side by side with all others, they do not trail behind."""
     items.sort(key=lambda item: "test_volume" not in item.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in not_run_lines(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

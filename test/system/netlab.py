@@ -18,6 +18,7 @@ import threading
 from harness import die_with_parent
 
 NETWORK = "10.87.0"
+NEEDED = "network namespaces and cables between them, which `unshare -n` and `ip link` may not make here: run as root"
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 

@@ -13,6 +13,7 @@ import pytest
 import etf
 from etf import Atom
 from harness import BUILD, RELEASE_BUILD, wait_until
+from needs import needs
 from nodes import Node, can_mount
 from power_loss import PowerLoss
 from workload import Workload, connect
@@ -516,29 +517,29 @@ def test_no_more_space_for_the_journal(new_node, sync):
     check_good(node, good, count)
 
 
-if can_mount():
-    @pytest.mark.timeout(120)
-    def test_a_full_disk(new_node, tmp_path):
-        """A file system of its own, 8 MB, with the warehouse on it as well."""
-        node = new_node(key_ttl=600000, drain_timeout=3000)
-        node.data.mkdir()
-        node.prefix = [*can_mount(), "sh", "-c",
-                       f'mount -t tmpfs -o size=8m,mode=700 none {node.data} && exec "$0" "$@"']
-        node.start()
-        inside = f"/proc/{node.server.process.pid}/root{node.data}"
-        with open(f"{inside}/filler", "wb") as filler:
-            filler.write(bytes(6 << 20))
-        good, count = full_disk_story(node, lambda: os.unlink(f"{inside}/filler"))
-        # The file system ends with its process: what it held is copied out at the moment of the kill.
-        node.server.send_signal(signal.SIGSTOP)
-        copy = tmp_path / "copy"
-        shutil.copytree(inside, copy)
-        node.kill()
-        node.prefix = []
-        shutil.rmtree(node.data)
-        copy.rename(node.data)
-        node.start()
-        check_good(node, good, count)
+@needs(can_mount(), "a mount namespace, which `unshare -m` may not make here: run as root")
+@pytest.mark.timeout(120)
+def test_a_full_disk(new_node, tmp_path):
+    """A file system of its own, 8 MB, with the warehouse on it as well."""
+    node = new_node(key_ttl=600000, drain_timeout=3000)
+    node.data.mkdir()
+    node.prefix = [*can_mount(), "sh", "-c",
+                   f'mount -t tmpfs -o size=8m,mode=700 none {node.data} && exec "$0" "$@"']
+    node.start()
+    inside = f"/proc/{node.server.process.pid}/root{node.data}"
+    with open(f"{inside}/filler", "wb") as filler:
+        filler.write(bytes(6 << 20))
+    good, count = full_disk_story(node, lambda: os.unlink(f"{inside}/filler"))
+    # The file system ends with its process: what it held is copied out at the moment of the kill.
+    node.server.send_signal(signal.SIGSTOP)
+    copy = tmp_path / "copy"
+    shutil.copytree(inside, copy)
+    node.kill()
+    node.prefix = []
+    shutil.rmtree(node.data)
+    copy.rename(node.data)
+    node.start()
+    check_good(node, good, count)
 
 
 # ---- acknowledgement ----------------------------------------------------------------------------

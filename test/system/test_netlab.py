@@ -6,7 +6,10 @@ import subprocess
 import pytest
 
 from harness import die_with_parent, wait_until
-from netlab import Lab, can_build
+from needs import needs
+from netlab import NEEDED, Lab, can_build
+
+pytestmark = needs(can_build(), NEEDED)
 
 ECHO = """
 import socket, sys, threading
@@ -36,73 +39,76 @@ def says(link, text, timeout=0.5):
     return True
 
 
-if can_build():
-    @pytest.fixture
-    def lab():
-        with Lab("a", "b", "c") as made:
-            yield made
+@pytest.fixture
+def lab():
+    with Lab("a", "b", "c") as made:
+        yield made
 
-    @pytest.fixture
-    def echo(lab):
-        """echo(source, target): a connection to a server that says everything back."""
-        processes, links = [], []
-        for host in lab.hosts.values():
-            process = subprocess.Popen([*host.prefix, "/usr/bin/python3", "-c", ECHO, host.address],
-                                       stdout=subprocess.PIPE, preexec_fn=die_with_parent)
-            processes.append(process)
-        for process in processes:
-            assert process.stdout.readline() == b"READY\n"
 
-        def connect(source, target):
-            links.append(lab[source].connect((lab[target].address, 7)))
-            return links[-1]
+@pytest.fixture
+def echo(lab):
+    """echo(source, target): a connection to a server that says everything back."""
+    processes, links = [], []
+    for host in lab.hosts.values():
+        process = subprocess.Popen([*host.prefix, "/usr/bin/python3", "-c", ECHO, host.address],
+                                   stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+        processes.append(process)
+    for process in processes:
+        assert process.stdout.readline() == b"READY\n"
 
-        yield connect
-        for link in links:
-            link.close()
-        for process in processes:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    def connect(source, target):
+        links.append(lab[source].connect((lab[target].address, 7)))
+        return links[-1]
 
-    def test_a_cut_and_whole_again(lab, echo):
-        ab, bc = echo("a", "b"), echo("b", "c")
-        assert says(ab, b"1") and says(bc, b"1")
-        lab.cut("a", "b")
-        assert not says(ab, b"2") and says(bc, b"2")
-        with pytest.raises(TimeoutError):
-            lab["a"].connect((lab["b"].address, 7), timeout=0.5)
-        lab.heal()
-        # What TCP kept is sent again, and the connection lives.
-        ab.settimeout(20)
-        assert ab.recv(1) == b"2"
-        assert says(ab, b"3", timeout=10)
+    yield connect
+    for link in links:
+        link.close()
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
-    def test_a_cut_in_one_direction(lab, echo):
-        ab, ba = echo("a", "b"), echo("b", "a")
-        assert says(ab, b"1") and says(ba, b"1")
-        lab.cut_one_way("a", "b")
-        # b's words arrive at a, whose answers do not come through.
-        assert not says(ba, b"2")
-        with lab["a"].connect((lab["c"].address, 7)) as ac:
-            assert says(ac, b"2")
-        lab.heal("a")
-        ba.settimeout(20)
-        assert ba.recv(1) == b"2"
 
-    def test_nothing_is_left(lab):
-        inside = {os.readlink(f"/proc/{host.holder.pid}/ns/net") for host in [*lab.hosts.values(), lab.switch]}
-        assert len(inside) == 4
-        assert not {name for _, name in socket.if_nameindex()} & {"bridge", "cable", "port1"}
-        lab.close()
+def test_a_cut_and_whole_again(lab, echo):
+    ab, bc = echo("a", "b"), echo("b", "c")
+    assert says(ab, b"1") and says(bc, b"1")
+    lab.cut("a", "b")
+    assert not says(ab, b"2") and says(bc, b"2")
+    with pytest.raises(TimeoutError):
+        lab["a"].connect((lab["b"].address, 7), timeout=0.5)
+    lab.heal()
+    # What TCP kept is sent again, and the connection lives.
+    ab.settimeout(20)
+    assert ab.recv(1) == b"2"
+    assert says(ab, b"3", timeout=10)
 
-        def of_anybody():
-            found = set()
-            for entry in os.listdir("/proc"):
-                if entry.isdigit():
-                    try:
-                        found.add(os.readlink(f"/proc/{entry}/ns/net"))
-                    except OSError:  # it has ended
-                        pass
-            return found
-        wait_until(lambda: not inside & of_anybody(), what="the end of the namespaces")
+
+def test_a_cut_in_one_direction(lab, echo):
+    ab, ba = echo("a", "b"), echo("b", "a")
+    assert says(ab, b"1") and says(ba, b"1")
+    lab.cut_one_way("a", "b")
+    # b's words arrive at a, whose answers do not come through.
+    assert not says(ba, b"2")
+    with lab["a"].connect((lab["c"].address, 7)) as ac:
+        assert says(ac, b"2")
+    lab.heal("a")
+    ba.settimeout(20)
+    assert ba.recv(1) == b"2"
+
+
+def test_nothing_is_left(lab):
+    inside = {os.readlink(f"/proc/{host.holder.pid}/ns/net") for host in [*lab.hosts.values(), lab.switch]}
+    assert len(inside) == 4
+    assert not {name for _, name in socket.if_nameindex()} & {"bridge", "cable", "port1"}
+    lab.close()
+
+    def of_anybody():
+        found = set()
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    found.add(os.readlink(f"/proc/{entry}/ns/net"))
+                except OSError:  # it has ended
+                    pass
+        return found
+    wait_until(lambda: not inside & of_anybody(), what="the end of the namespaces")
