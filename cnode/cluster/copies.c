@@ -267,17 +267,41 @@ bool copies_are_owned(const struct cluster *c)
     return list_is_empty(&c->stale_copies);
 }
 
-/* R8: does anybody own it? Nobody: then this node, which compares it with the warehouse. */
+void copy_parted(struct cluster *c, struct copy *copy)
+{
+    copy->checked_ms = c->now_ms;
+    list_remove(&copy->timer);
+    list_append(&c->fresh_copies, &copy->timer);
+}
+
+bool copy_nudge(struct cluster *c, struct copy *copy, struct cluster_epoch epoch)
+{
+    if (c->view->holders == 0 || copy->nudged_view == c->view->number || !epoch_is_valid(epoch))
+        return false;
+    copy->nudged_view = c->view->number;
+    nudge_send(c, view_holder(c->view, key_slot(copy->keyed.key), 0), copy_id(copy), epoch);
+    return true;
+}
+
+bool copy_came_back(struct cluster *c, struct key key)
+{
+    const struct copy *copy = copy_find(c, key);
+    return copy && copy->nudged_view == c->view->number;
+}
+
+/* R8: does anybody own it? Nobody: then this node, which compares it with the warehouse. One that
+ * drains asks another to do that first: what it claimed it would only have to give away again. */
 static void look_after(struct cluster *c, struct copy *copy)
 {
     struct key key = copy->keyed.key;
     struct cluster_epoch epoch;
     if (age(c, copy))
         return;
-    copy->checked_ms = c->now_ms;
-    list_remove(&copy->timer);
-    list_append(&c->fresh_copies, &copy->timer);
-    if (!owned_find(c, key, &epoch) && keeps(c, CLUSTER_R8_CLAIM)) {
+    copy_parted(c, copy);
+    bool is_owned = c->draining && copy->owned_view == c->view->number;
+    if (is_owned || owned_find(c, key, &epoch) || !keeps(c, CLUSTER_R8_CLAIM))
+        return;
+    if (!c->draining || !copy_nudge(c, copy, version_epoch(copy->what.version))) {
         hint_drop(c, key); /* what the home said a while ago is no answer */
         place_want(c, key, copy_id(copy));
     }

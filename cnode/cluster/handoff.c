@@ -95,7 +95,9 @@ void nudge_send(struct cluster *c, uint16_t member, struct slice id, struct clus
     send_message(c, member, &nudge);
 }
 
-void nudged(struct cluster *c, const struct message *message)
+/* The sender owns it no more, and its release may be on its way still, or lost: the claim says so
+ * like that of one who was refused, so that the home asks (R5). */
+void nudged(struct cluster *c, uint16_t member, const struct message *message)
 {
     struct key key = id_key(c, message->id);
     struct cluster_epoch epoch;
@@ -105,7 +107,15 @@ void nudged(struct cluster *c, const struct message *message)
     if (idmap_find(&slot_of(c, key)->hints, &c->epochs, key, &hint) &&
         epoch_equal(hint.epoch, message->epoch))
         hint_drop(c, key);
-    place_want(c, key, message->id);
+    struct cluster_place *place = place_find(c, key);
+    if (!place && !(place = place_create(c, key, message->id)))
+        return; /* the sender looks after its copy */
+    if (place->stage == PLACE_RESTING) {
+        place->refused_by = c->view->members[member].incarnation;
+        place->refused = message->epoch;
+    }
+    place->wanted = true;
+    place_pump(c, place);
 }
 
 static void move(struct cluster *c, const struct moving *moving)
@@ -131,22 +141,24 @@ void cluster_drain(struct cluster *c, uint64_t now_ms)
     c->drain_cursor = 0;
 }
 
-/* To the first holder: it has the copy. Alone: only what is clean leaves, the store dumps. */
+/* To the first holder: it has the copy. Alone, or when the holder does not claim (it may be
+ * draining too): only what is clean leaves, the store dumps. */
 static void drain_one(struct cluster *c, struct slice id)
 {
     struct key key = id_key(c, id);
     struct idmap_entry entry;
     if (!idmap_find(&slot_of(c, key)->owned, &c->epochs, key, &entry))
         return;
-    if (c->view->holders == 0) {
+    if (c->view->holders == 0 || copy_came_back(c, key)) {
         struct cluster_copy copy;
         if (c->objects.peek(c->objects.context, id, &copy))
             return;
     }
     if (!owned_part(c, id, key))
         return;
-    if (copy_find(c, key) && c->view->holders > 0)
-        nudge_send(c, view_holder(c->view, key_slot(key), 0), id, entry.epoch);
+    struct copy *copy = copy_find(c, key);
+    if (copy)
+        (void)copy_nudge(c, copy, entry.epoch);
 }
 
 static bool is_drained(const struct cluster *c)

@@ -123,7 +123,8 @@ struct copy {
     struct link timer; /* in cluster.fresh_copies by checked_ms, or .stale_copies */
     struct cluster_copy what;
     uint64_t checked_ms;
-    uint64_t owned_view; /* the view in which another member was known to own it */
+    uint64_t owned_view;  /* the view in which another member was known to own it */
+    uint64_t nudged_view; /* the view in which a draining node asked another to claim it */
     /* R10: at that time, at least, its owner wanted it to be kept. Before this process knows what
      * time it is: minus the age. */
     int64_t confirmed_ms;
@@ -366,6 +367,14 @@ void owned_held(struct cluster *c, uint16_t member, const struct message *messag
 struct copy *copy_allocate(struct cluster *c, struct key key, struct slice id);
 /* Takes the struct, and a reference to the value. */
 void copy_install(struct cluster *c, struct copy *copy, const struct cluster_copy *what);
+/* Of what this node has just given up: somebody else is told to claim it, so it is not looked after
+ * at once. */
+void copy_parted(struct cluster *c, struct copy *copy);
+/* Draining: the first of its holders is asked to claim it. False: was asked before in this view, or
+ * there is nobody to ask. */
+bool copy_nudge(struct cluster *c, struct copy *copy, struct cluster_epoch epoch);
+/* Draining: has it come back, although another was asked to claim it? */
+bool copy_came_back(struct cluster *c, struct key key);
 bool copies_are_owned(const struct cluster *c); /* by others, as far as is known in this view */
 struct copy *copy_find(struct cluster *c, struct key key);
 int copy_keep(struct cluster *c, struct key key, struct slice id, const struct cluster_copy *what);
@@ -418,7 +427,7 @@ void use_clear(struct cluster *c, struct key key);
 void uses_reset(struct cluster *c);
 void moving_clear(struct cluster *c);
 uint64_t handoff_advance(struct cluster *c, uint32_t *budget);
-void nudged(struct cluster *c, const struct message *message);
+void nudged(struct cluster *c, uint16_t member, const struct message *message);
 void nudge_send(struct cluster *c, uint16_t member, struct slice id, struct cluster_epoch epoch);
 
 /* view.c */

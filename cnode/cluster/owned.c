@@ -121,6 +121,7 @@ bool owned_part(struct cluster *c, struct slice id, struct key key)
         keeps(c, CLUSTER_R13_RELEASE) ? CLUSTER_PART_POLITELY : CLUSTER_PART_CARELESSLY, &what);
     if (parted == CLUSTER_GONE_DIRTY) {
         copy_install(c, spare, &what);
+        copy_parted(c, spare);
         value_drop(&what.value);
     } else {
         heap_release(spare);

@@ -184,7 +184,7 @@ static void dispatch(
         copy_wanted(c, message);
         break;
     case MESSAGE_NUDGE:
-        nudged(c, message);
+        nudged(c, member, message);
         break;
     case MESSAGE_LOCATED:
         place_located(c, message);

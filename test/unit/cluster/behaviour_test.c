@@ -483,6 +483,104 @@ START_TEST(a_drained_node_owns_nothing)
 }
 END_TEST
 
+static uint64_t takeovers(int node)
+{
+    return cluster_metrics(net.nodes[node].cluster, net.now_ms)->takeovers;
+}
+
+/* What a draining node parted with it does not claim itself, also where it is the home and is the
+ * first to be asked. */
+START_TEST(a_drained_node_takes_nothing_back)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    const char *id = net_id(3, 0, 0, -1, -1, -1);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    net_pass(&net, 500, true); /* at the beginning of a view copies are left alone */
+    uint64_t claims = cluster_metrics(net.nodes[0].cluster, net.now_ms)->claims;
+    net_hold(&net, "claim", 1, 0);
+    cluster_drain(net.nodes[0].cluster, net.now_ms);
+    net_pass(&net, 50, true);
+    ck_assert(!net_owns(&net, 0, id));
+    ck_assert_uint_eq(net_count(&net, "claim", 1, 0), 1);
+    net_pass(&net, 50, true); /* it looks after its copies, and not yet after this one */
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->claims, claims);
+    net_unhold(&net, "claim");
+    net_pass(&net, 500, true);
+    ck_assert(net_owns(&net, 1, id));
+    ck_assert_int_eq(cluster_state(net.nodes[0].cluster), CLUSTER_DRAINED);
+    ck_assert_uint_eq(takeovers(0), 0);
+    net_end(&net);
+}
+END_TEST
+
+/* A copy that nobody owns, of a node that is gone: a draining node has another claim it. */
+START_TEST(a_draining_node_lets_others_claim)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 1, 6, 1, 0, 1);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    ck_assert(cluster_copy_held(net.nodes[1].cluster, slice_of_string(id), NULL));
+    cluster_drain(net.nodes[1].cluster, net.now_ms);
+    net_crash(&net, 0);
+    net_view(&net, 1, 6, 6);
+    net_view(&net, 2, 6, 6);
+    net_pass(&net, 1000, true);
+    ck_assert(net_owns(&net, 2, id));
+    ck_assert_int_eq(cluster_state(net.nodes[1].cluster), CLUSTER_DRAINED);
+    ck_assert_uint_eq(takeovers(1), 0);
+    ck_assert_str_eq(net_read(&net, 2, id), "one");
+    net_end(&net);
+}
+END_TEST
+
+/* The nudge is there before the release: the home asks, and is told. */
+START_TEST(a_nudge_before_its_release_is_enough)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, 0, 2);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    net_hold(&net, "release", 0, 2);
+    cluster_drain(net.nodes[0].cluster, net.now_ms);
+    net_pass(&net, 50, true);
+    ck_assert_uint_eq(net_count(&net, "release", 0, 2), 1);
+    ck_assert(net_owns(&net, 2, id));
+    net_unhold(&net, "release");
+    net_pass(&net, 500, true);
+    ck_assert(net_owns(&net, 2, id));
+    ck_assert_str_eq(net_read(&net, 1, id), "one");
+    net_end(&net);
+}
+END_TEST
+
+/* All drain: nobody claims what another parts with, so who takes it back keeps it for the store to
+ * dump. */
+START_TEST(all_drain)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    for (int i = 0; i < 2; i++)
+        cluster_drain(net.nodes[i].cluster, net.now_ms);
+    net_pass(&net, 2000, true);
+    ck_assert_uint_eq(takeovers(0) + takeovers(1), 1);
+    int owner = net_owns(&net, 0, "x") ? 0 : 1;
+    ck_assert(net_owns(&net, owner, "x"));
+    net_dump(&net, owner, "x");
+    net_pass(&net, 500, true);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(cluster_state(net.nodes[i].cluster), CLUSTER_DRAINED);
+    ck_assert_str_eq(net_stored(&net, "x")->value.text, "one");
+    net_end(&net);
+}
+END_TEST
+
 /* Who has left says so to those who do not know it yet: nothing that they ask is in doubt. */
 START_TEST(who_has_left_refuses)
 {
@@ -628,6 +726,10 @@ int main(void)
     tcase_add_test(tcase, a_node_comes_back);
     tcase_add_test(tcase, objects_follow_their_users);
     tcase_add_test(tcase, a_drained_node_owns_nothing);
+    tcase_add_test(tcase, a_drained_node_takes_nothing_back);
+    tcase_add_test(tcase, a_draining_node_lets_others_claim);
+    tcase_add_test(tcase, a_nudge_before_its_release_is_enough);
+    tcase_add_test(tcase, all_drain);
     tcase_add_test(tcase, who_has_left_refuses);
     tcase_add_test(tcase, newer_messages_wait);
     tcase_add_test(tcase, lost_reports_are_repeated);
