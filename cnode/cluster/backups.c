@@ -181,6 +181,16 @@ int cluster_object_written(struct cluster *c, struct slice id, struct version ve
     return keeps(c, CLUSTER_R6_WAIT) ? holders : 0;
 }
 
+bool cluster_tells_holders(const struct cluster *c)
+{
+    return c->dirty > 0 || (c->view && c->view->holders > 0);
+}
+
+void cluster_object_untold(struct cluster *c)
+{
+    c->metrics.backups_short += c->view && c->view->holders < c->options.backups;
+}
+
 /* ---- acknowledgements
  * ---------------------------------------------------------------------------- */
 

@@ -293,8 +293,17 @@ int holdings_get(
     return store_get_hashed(h->store, id, hash, h->now_ms, value, NULL);
 }
 
+/* Is there nobody to be told of a write, nor anything kept that it would change? No holder, now or
+ * before, no replica, no record of a copy: then the store need not say what it writes. Should
+ * holders come, the core looks for what is dirty by itself. */
+static bool is_alone(const struct holdings *h)
+{
+    return h->unbacked.count == 0 && h->records.count == 0 && !h->replicas.covers &&
+           !cluster_tells_holders(h->cluster);
+}
+
 /* Is it known beforehand that it cannot be acknowledged at once? */
-static bool will_wait(const struct holdings *h, enum store_ack ack)
+static bool will_wait(const struct holdings *h, enum store_ack ack, bool alone)
 {
     switch (ack) {
     case STORE_ACK_MEMORY:
@@ -304,21 +313,33 @@ static bool will_wait(const struct holdings *h, enum store_ack ack)
     case STORE_ACK_WAREHOUSE:
         return true;
     case STORE_ACK_BACKUP:
-        return h->holders_expected;
+        return !alone && h->holders_expected;
     }
     return false;
 }
 
-int holdings_set(struct holdings *h, struct slice id, uint64_t hash, struct value value,
+int holdings_write(struct holdings *h, struct slice id, uint64_t hash, const struct value *value,
     enum store_ack ack, bool told, uint64_t now_ms)
 {
     holdings_see(h, now_ms);
-    if ((told && will_wait(h, ack)) || !store_is_resident(h->store, id, hash))
+    bool alone = is_alone(h);
+    if (told && will_wait(h, ack, alone))
         return STORE_WAIT;
+    if (alone) {
+        int status = store_replace(h->store, id, hash, value, ack, true, h->now_ms);
+        if (status == STORE_ABSENT)
+            return STORE_WAIT;
+        if (status < 0)
+            return status;
+        cluster_object_untold(h->cluster);
+        return STORE_DONE;
+    }
     struct writing writing = {.id = id, .ack = ack}, *outer = h->writing;
     h->writing = &writing;
-    int status = store_set_hashed(h->store, id, hash, value, ack, h->now_ms, NULL);
+    int status = store_replace(h->store, id, hash, value, ack, false, h->now_ms);
     h->writing = outer;
+    if (status == STORE_ABSENT)
+        return STORE_WAIT;
     if (status == STORE_DONE && told && ack == STORE_ACK_BACKUP && writing.waits)
         return STORE_WAIT; /* there are holders since: it is written once more, and waits */
     return status == STORE_WAIT ? STORE_DONE : status;

@@ -128,6 +128,7 @@ struct store {
     uint32_t pass_gap[PAGE_KINDS]; /* ticks between two looks at a full page */
     bool pumping;
     bool draining;
+    bool untold; /* within store_replace: nobody wants to be told of new versions */
     size_t drain_cursor;
     size_t abandon_cursor; /* a bucket */
     bool drain_scanned;
@@ -253,11 +254,12 @@ static inline bool store_is_fenced(const struct store *store)
 /* In any store. */
 static inline int store_reserve(struct store *store, struct slice id)
 {
-    return store->events.grant ? store->events.reserve(store->events.member, id) : 0;
+    return store->events.grant && !store->untold ? store->events.reserve(store->events.member, id)
+                                                 : 0;
 }
 static inline void store_tell_written(struct store *store, const struct item *item)
 {
-    if (store->events.grant)
+    if (store->events.grant && !store->untold)
         member_tell_written(store, item);
 }
 static inline void store_tell_stored(struct store *store, struct slice id, struct version version)

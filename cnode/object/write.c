@@ -373,11 +373,10 @@ static int acknowledge(struct store *store, struct item *item, enum store_ack ac
     return STORE_WAIT;
 }
 
-static int write(struct store *store, struct slice id, uint64_t hash, const struct value *value,
-    enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
+/* `item`: of this id, or NULL. */
+static int write(struct store *store, struct item *item, struct slice id, uint64_t hash,
+    const struct value *value, enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
 {
-    store_set_now(store, now_ms);
-    struct item *item = table_find(&store->table, hash, id);
     if (ack != STORE_ACK_WAREHOUSE && is_repeat(store, item, value)) {
         int status = repeat(store, item, value);
         return status == 0 ? acknowledge(store, item, ack, now_ms, waiter) : status;
@@ -409,19 +408,37 @@ static int write(struct store *store, struct slice id, uint64_t hash, const stru
 int store_set(struct store *store, struct slice id, struct value value, enum store_ack ack,
     uint64_t now_ms, struct store_waiter *waiter)
 {
-    return write(store, id, table_hash(&store->table, id), &value, ack, now_ms, waiter);
+    return store_set_hashed(store, id, table_hash(&store->table, id), value, ack, now_ms, waiter);
 }
 
 int store_set_hashed(struct store *store, struct slice id, uint64_t hash, struct value value,
     enum store_ack ack, uint64_t now_ms, struct store_waiter *waiter)
 {
-    return write(store, id, hash, &value, ack, now_ms, waiter);
+    store_set_now(store, now_ms);
+    struct item *item = table_find(&store->table, hash, id);
+    return write(store, item, id, hash, &value, ack, now_ms, waiter);
 }
 
 int store_delete(struct store *store, struct slice id, enum store_ack ack, uint64_t now_ms,
     struct store_waiter *waiter)
 {
-    return write(store, id, table_hash(&store->table, id), NULL, ack, now_ms, waiter);
+    store_set_now(store, now_ms);
+    uint64_t hash = table_hash(&store->table, id);
+    struct item *item = table_find(&store->table, hash, id);
+    return write(store, item, id, hash, NULL, ack, now_ms, waiter);
+}
+
+int store_replace(struct store *store, struct slice id, uint64_t hash, const struct value *value,
+    enum store_ack ack, bool untold, uint64_t now_ms)
+{
+    store_set_now(store, now_ms);
+    struct item *item = table_find(&store->table, hash, id);
+    if (!item)
+        return STORE_ABSENT;
+    store->untold = untold;
+    int status = write(store, item, id, hash, value, ack, now_ms, NULL);
+    store->untold = false;
+    return status;
 }
 
 int store_write_copy(struct store *store, struct object *object, uint64_t now_ms)

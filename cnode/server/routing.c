@@ -178,25 +178,39 @@ void routing_get(
     service_answer_status(routing->service, from, &command->reply, status, &value);
 }
 
-void routing_set(struct routing *routing, connection_id from, const struct command *command,
-    uint64_t hash, struct block *block, enum store_ack ack)
+/* What is here is written at once, `value` NULL: deleted; else it becomes a request. */
+static void write_or_route(struct routing *routing, connection_id from,
+    const struct command *command, uint64_t hash, const struct value *value, enum store_ack ack)
 {
-    const struct value value = {block, command->value.data, command->value.size};
+    const enum cluster_kind kind = value != NULL ? CLUSTER_WRITE : CLUSTER_DELETE;
     const bool told = command->reply.form != REPLY_NONE;
     int status = STORE_WAIT;
     if (is_direct(routing) && !is_awaited(routing, command))
         status =
-            holdings_set(routing->holdings, command->id, hash, value, ack, told, routing->now_ms);
+            holdings_write(routing->holdings, command->id, hash, value, ack, told, routing->now_ms);
     if (status == STORE_WAIT) {
-        route(routing, from, command, CLUSTER_WRITE, block, ack);
+        route(routing, from, command, kind, value != NULL ? value->block : NULL, ack);
         return;
     }
     if (cluster_counts_uses(routing->cluster))
         cluster_used(routing->cluster, command->id);
     if (status < 0)
-        refuse(routing, from, &command->reply, CLUSTER_WRITE, status);
+        refuse(routing, from, &command->reply, kind, status);
     else if (told)
         service_answer_status(routing->service, from, &command->reply, status, NULL);
+}
+
+void routing_set(struct routing *routing, connection_id from, const struct command *command,
+    uint64_t hash, struct block *block, enum store_ack ack)
+{
+    const struct value value = {block, command->value.data, command->value.size};
+    write_or_route(routing, from, command, hash, &value, ack);
+}
+
+void routing_delete(
+    struct routing *routing, connection_id from, const struct command *command, enum store_ack ack)
+{
+    write_or_route(routing, from, command, store_hash(routing->store, command->id), NULL, ack);
 }
 
 void routing_ask(struct routing *routing, connection_id from, const struct command *command,

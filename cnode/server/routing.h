@@ -1,6 +1,6 @@
 /* routing: the service's way to objects that may be another member's.
  *
- * What this node owns and has in RAM is read and written at once (holdings_get, holdings_set), in
+ * What this node owns and has in RAM is read and written at once (holdings_get, holdings_write), in
  * the same few steps as alone. All else becomes a request of the cluster, which finds the owner;
  * its answer comes later, to whoever asked, once. Requests of one id keep their order: the cluster
  * takes them in the order they come, and what is answered at once is answered only when nothing of
@@ -42,7 +42,9 @@ void routing_get(
 /* `block`: what holds the value; NULL: it must be copied. */
 void routing_set(struct routing *routing, connection_id from, const struct command *command,
     uint64_t hash, struct block *block, enum store_ack ack);
-/* Delete, persist, owner. */
+void routing_delete(
+    struct routing *routing, connection_id from, const struct command *command, enum store_ack ack);
+/* Persist, owner. */
 void routing_ask(struct routing *routing, connection_id from, const struct command *command,
     enum cluster_kind kind, enum store_ack ack);
 

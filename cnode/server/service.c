@@ -298,7 +298,7 @@ static void do_delete(struct service *service, connection_id from, const struct 
     service->metrics.deletes++;
     int status = check_write(service, command, &ack);
     if (status == 0 && service->routing != NULL) {
-        routing_ask(service->routing, from, command, CLUSTER_DELETE, ack);
+        routing_delete(service->routing, from, command, ack);
         return;
     }
     if (status == 0)

@@ -400,6 +400,11 @@ int cluster_object_reserve(struct cluster *cluster, struct slice id);
  * version is, or stored. */
 int cluster_object_written(struct cluster *cluster, struct slice id, struct version version,
     const struct value *value, uint64_t now_ms);
+/* Is anybody to be told of writes, or was it told before? Else, until the next view, the two calls
+ * above need not be made: when holders come, dirty objects are looked for (objects.next). Instead
+ * cluster_object_untold, after each write, counts it. */
+bool cluster_tells_holders(const struct cluster *cluster);
+void cluster_object_untold(struct cluster *cluster);
 /* The warehouse is known to hold `version` of an owned object, by a load or a confirmed dump:
  * copies up to it are discarded everywhere. objects.backed_up is not called for it. */
 void cluster_object_stored(

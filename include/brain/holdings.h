@@ -91,11 +91,11 @@ void holdings_time(struct holdings *holdings, uint64_t now_ms);
  * shown yet: make it a cluster_request. */
 int holdings_get(struct holdings *holdings, struct slice id, uint64_t hash, uint64_t now_ms,
     struct value *value);
-/* `told`: somebody waits for the acknowledgement. STORE_DONE; an error of the store, nothing
- * changed; or STORE_WAIT: it is not resident, or cannot be acknowledged at once. Then make it a
- * cluster_request at once: nothing has changed, or just what that does again. */
-int holdings_set(struct holdings *holdings, struct slice id, uint64_t hash, struct value value,
-    enum store_ack ack, bool told, uint64_t now_ms);
+/* `value` NULL: a delete. `told`: somebody waits for the acknowledgement. STORE_DONE; an error of
+ * the store, nothing changed; or STORE_WAIT: it is not resident, or cannot be acknowledged at once.
+ * Then make it a cluster_request at once: nothing has changed, or just what that does again. */
+int holdings_write(struct holdings *holdings, struct slice id, uint64_t hash,
+    const struct value *value, enum store_ack ack, bool told, uint64_t now_ms);
 
 /* ---- what the owner must pass on ---- */
 

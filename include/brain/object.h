@@ -292,6 +292,12 @@ uint64_t store_advance(struct store *store, uint64_t now_ms, uint32_t budget);
 
 bool store_is_resident(const struct store *store, struct slice id, uint64_t hash);
 
+/* As store_set_hashed, or (`value` NULL) store_delete, without a waiter, of what is resident; else
+ * STORE_ABSENT, and nothing is done. `untold`: nobody wants to hear of new versions, whichever this
+ * call makes: neither `reserve` nor `written` is called. */
+int store_replace(struct store *store, struct slice id, uint64_t hash, const struct value *value,
+    enum store_ack ack, bool untold, uint64_t now_ms);
+
 /* R7: `id`, which is not resident, was granted, and other members hold this version of it (`value`
  * NULL: a tombstone; else a reference is taken). The warehouse is read and the greater of the two
  * is the object. A copy that wins is a new write under the grant: dirty, recorded, told by

@@ -36,21 +36,21 @@ START_TEST(alone_a_write_is_as_good_as_backed_up)
     uint8_t term[] = {109, 0, 0, 0, 3, 't', 'w', 'o'};
     value = (struct value){NULL, term, sizeof(term)};
     ck_assert_int_eq(
-        holdings_set(member->holdings, id, hash, value, STORE_ACK_BACKUP, true, world.now_ms),
+        holdings_write(member->holdings, id, hash, &value, STORE_ACK_BACKUP, true, world.now_ms),
         STORE_DONE);
     ck_assert_int_eq(holdings_get(member->holdings, id, hash, world.now_ms, &seen), STORE_FOUND);
     ck_assert_uint_eq(seen.size, sizeof(term));
     ck_assert_mem_eq(seen.data, term, sizeof(term));
     /* What cannot be told at once is not done. */
     struct slice other = slice_of_string("other");
-    ck_assert_int_eq(holdings_set(member->holdings, other, store_hash(member->store, other), value,
-                         STORE_ACK_BACKUP, false, world.now_ms),
+    ck_assert_int_eq(holdings_write(member->holdings, other, store_hash(member->store, other),
+                         &value, STORE_ACK_BACKUP, false, world.now_ms),
         STORE_WAIT);
     ck_assert_int_eq(
-        holdings_set(member->holdings, id, hash, value, STORE_ACK_JOURNAL, true, world.now_ms),
+        holdings_write(member->holdings, id, hash, &value, STORE_ACK_JOURNAL, true, world.now_ms),
         STORE_WAIT);
     ck_assert_int_eq(
-        holdings_set(member->holdings, id, hash, value, STORE_ACK_WAREHOUSE, true, world.now_ms),
+        holdings_write(member->holdings, id, hash, &value, STORE_ACK_WAREHOUSE, true, world.now_ms),
         STORE_WAIT);
     ck_assert_uint_eq(member_live_records(&world, 0, "x"), 1);
     ck_assert_str_eq(world_read(&world, 0, "x"), "two");
@@ -142,7 +142,7 @@ START_TEST(an_untold_write_is_waited_for_by_its_read)
     uint8_t term[] = {109, 0, 0, 0, 3, 'o', 'n', 'e'};
     struct value value = {NULL, term, sizeof(term)};
     ck_assert_int_eq(
-        holdings_set(member->holdings, id, hash, value, STORE_ACK_BACKUP, false, world.now_ms),
+        holdings_write(member->holdings, id, hash, &value, STORE_ACK_BACKUP, false, world.now_ms),
         STORE_DONE);
     ck_assert_int_eq(holdings_get(member->holdings, id, hash, world.now_ms, &value), STORE_WAIT);
     struct ask *read = ask(0, CLUSTER_READ, NULL, STORE_ACK_MEMORY);
@@ -183,6 +183,38 @@ START_TEST(holders_that_come_are_waited_for)
     world_view(&world);
     world_settle(&world);
     ck_assert(is_answered(write, STORE_DONE, NULL));
+    world_end(&world);
+}
+END_TEST
+
+/* What was written while nobody was to be told of it: holders have it once they are there. */
+START_TEST(what_was_written_alone_is_held_by_who_comes)
+{
+    world_init(&world, 2, 1);
+    ck_assert(member_create(&world, 0));
+    world_view(&world);
+    world_settle(&world);
+    world_write(&world, 0, "x", "zero");
+    world_write(&world, 0, "gone", "zero");
+    ck_assert(is_answered(
+        world_ask_fast(&world, 0, CLUSTER_WRITE, "x", "one", STORE_ACK_BACKUP), STORE_DONE, NULL));
+    ck_assert(is_answered(world_ask_fast(&world, 0, CLUSTER_DELETE, "gone", NULL, STORE_ACK_BACKUP),
+        STORE_DONE, NULL));
+    ck_assert_str_eq(world_read(&world, 0, "x"), "one");
+    ck_assert_str_eq(world_read(&world, 0, "gone"), "");
+    ck_assert_uint_eq(member_live_records(&world, 0, NULL), 2);
+    ck_assert(member_create(&world, 1));
+    world_view(&world);
+    /* Written again while they are being looked for. */
+    ck_assert_int_eq(
+        world_ask_fast(&world, 0, CLUSTER_WRITE, "x", "two", STORE_ACK_MEMORY)->answers, 1);
+    world_settle(&world);
+    ck_assert(member_has_copy(&world, 1, "x") && member_has_copy(&world, 1, "gone"));
+    member_crash(&world, 0);
+    world_view(&world);
+    world_settle(&world);
+    ck_assert_str_eq(world_read(&world, 1, "x"), "two");
+    ck_assert_str_eq(world_read(&world, 1, "gone"), "");
     world_end(&world);
 }
 END_TEST
@@ -366,6 +398,7 @@ int main(void)
     tcase_add_test(tcase, a_read_of_a_memory_write_does_not_wait);
     tcase_add_test(tcase, an_untold_write_is_waited_for_by_its_read);
     tcase_add_test(tcase, holders_that_come_are_waited_for);
+    tcase_add_test(tcase, what_was_written_alone_is_held_by_who_comes);
     tcase_add_test(tcase, the_warehouse_is_as_good_as_holders);
     tcase_add_test(tcase, a_write_to_the_warehouse_waits_for_it);
     tcase_add_test(tcase, a_read_waits_for_journal_and_holders);

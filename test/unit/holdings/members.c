@@ -785,9 +785,9 @@ struct ask *world_ask_fast(struct world *world, int number, enum cluster_kind ki
     if (cluster_serves(member->cluster, now_ms)) {
         if (kind == CLUSTER_READ || kind == CLUSTER_WEAK_READ)
             status = holdings_get(member->holdings, ask->request.id, hash, now_ms, &value);
-        else if (kind == CLUSTER_WRITE)
-            status = holdings_set(
-                member->holdings, ask->request.id, hash, ask->request.value, ack, true, now_ms);
+        else if (kind == CLUSTER_WRITE || kind == CLUSTER_DELETE)
+            status = holdings_write(member->holdings, ask->request.id, hash,
+                kind == CLUSTER_WRITE ? &ask->request.value : NULL, ack, true, now_ms);
     }
     if (status == STORE_WAIT)
         cluster_request(member->cluster, &ask->request, now_ms);
