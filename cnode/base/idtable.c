@@ -81,3 +81,23 @@ struct id_node *id_table_any(const struct id_table *table)
     }
     return NULL;
 }
+
+bool id_table_visit(const struct id_table *table, struct id_cursor *cursor,
+    void (*visit)(void *context, struct id_node *node), void *context)
+{
+    if (cursor->part >= ID_TABLE_PARTS)
+        return false;
+    const struct id_part *part = &table->parts[cursor->part];
+    if (cursor->mask != part->mask) /* grown, or new: what moved is found again */
+        cursor->bucket = 0;
+    cursor->mask = part->mask;
+    struct id_node *node = part->buckets ? part->buckets[cursor->bucket] : part->one;
+    while (node) {
+        struct id_node *next = node->next;
+        visit(context, node);
+        node = next;
+    }
+    if (!part->buckets || cursor->bucket++ >= part->mask)
+        *cursor = (struct id_cursor){cursor->part + 1, 0, 0};
+    return cursor->part < ID_TABLE_PARTS;
+}

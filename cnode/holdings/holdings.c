@@ -269,6 +269,7 @@ struct holdings *holdings_create(struct holdings_events events)
     if (!h)
         return NULL;
     h->events = events;
+    h->rewrite_first = 1;
     h->holders_expected = true; /* until a write has shown that there are none */
     struct link *lists[] = {&h->ready, &h->strong_deadlines, &h->weak_deadlines, &h->spare};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)

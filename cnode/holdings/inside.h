@@ -78,7 +78,8 @@ struct writing {
 
 struct record {
     struct id_node node;
-    struct version version; /* its seq is the record's */
+    struct version version;
+    uint64_t seq; /* its number in the journal: the version's, or a later one, of compaction */
     uint8_t id[];
 };
 
@@ -94,6 +95,10 @@ struct holdings {
     bool holders_expected; /* the last version told had holders to wait for */
     bool settling;
     struct id_table unbacked, records;
+    uint64_t rewrite_first, rewrite_last; /* the range that is being rewritten; none: 1, 0 */
+    struct id_cursor rewrite_cursor;
+    uint32_t rewrite_looked;
+    bool rewrite_refused;
     struct unbacked *spare_unbacked; /* for the next version told */
     struct link ready;
     struct link strong_deadlines, weak_deadlines; /* executions */
@@ -184,8 +189,8 @@ void unbacked_release(struct holdings *h);
 
 /* records.c */
 struct record *record_create(struct holdings *h, struct slice id);
-/* It is kept for the copy of this version; one that was kept before is dead. */
-void record_keep(struct holdings *h, struct record *record, struct version version);
+/* It is kept for the copy of this version; one that was kept before is dead. `seq`: its number. */
+void record_keep(struct holdings *h, struct record *record, struct version version, uint64_t seq);
 /* What the core holds of this id is newer, so the record is dead; or not. */
 void record_compare(struct holdings *h, struct slice id);
 /* The warehouse has this version, or it was written here (with a record of its own). */

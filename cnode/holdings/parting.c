@@ -44,7 +44,7 @@ enum cluster_parted parting_give_up(
         store_part(h->store, id, &copy->version, &copy->value, &copy->deleted);
     h->depth--;
     if (parted == STORE_GONE_DIRTY && record) {
-        record_keep(h, record, copy->version);
+        record_keep(h, record, copy->version, copy->version.seq);
         record = NULL;
     }
     heap_release(record);
@@ -66,7 +66,7 @@ static void keep(
     if (recorded) {
         struct record *record = record_create(h, id);
         if (record)
-            record_keep(h, record, version);
+            record_keep(h, record, version, version.seq);
         else
             h->metrics.records_left++; /* it stays live until the next start brings it back */
     }

@@ -1,6 +1,9 @@
 /* R1, R13: journal records kept for copies. What was given up dirty is a copy of the core's from
  * then on, and its record brings it back as one after a crash: until the core has it no more, or
- * has a newer one, or the id is owned here again and was written, or found in the warehouse. */
+ * has a newer one, or the id is owned here again and was written, or found in the warehouse.
+ *
+ * Compaction writes such a record again, from the core's copy, under a new number and with the old
+ * version: it is the same write. */
 #include "inside.h"
 
 static struct record *record_of(struct id_node *node)
@@ -34,16 +37,17 @@ static void forget(struct holdings *h, struct record *record)
 
 static void bury(struct holdings *h, struct record *record)
 {
-    uint64_t seq = record->version.seq;
+    uint64_t seq = record->seq;
     forget(h, record);
     h->events.record_dead(h->events.context, seq);
 }
 
-void record_keep(struct holdings *h, struct record *record, struct version version)
+void record_keep(struct holdings *h, struct record *record, struct version version, uint64_t seq)
 {
     struct record *before = find(h, id_node_id(&record->node));
     record->version = version;
-    if (before && before->version.seq == version.seq)
+    record->seq = seq;
+    if (before && before->seq == seq)
         forget(h, before);
     else if (before)
         bury(h, before);
@@ -75,10 +79,66 @@ void holdings_copy_changed(struct holdings *h, struct slice id, const struct clu
         bury(h, record);
 }
 
-int holdings_restore(struct holdings *h, struct slice id, struct version version,
+/* ---- compaction -------------------------------------------------------------------------------
+ */
+
+static void rewrite(void *context, struct id_node *node)
+{
+    struct holdings *h = context;
+    struct record *record = record_of(node);
+    struct cluster_copy copy;
+    h->rewrite_looked++;
+    if (h->rewrite_refused || record->seq < h->rewrite_first || record->seq > h->rewrite_last)
+        return;
+    /* No copy: the core had no memory for it, so the record stays where it is. */
+    if (!cluster_copy_held(h->cluster, id_node_id(node), &copy) ||
+        version_compare(copy.version, record->version) != 0)
+        return;
+    uint64_t seq = store_take_seq(h->store), old_seq = record->seq;
+    if (h->events.record(h->events.context, seq, id_node_id(node), copy.version,
+            copy.deleted ? NULL : &copy.value) != 0) {
+        h->rewrite_refused = true;
+        return;
+    }
+    record->seq = seq;
+    h->metrics.records_rewritten++;
+    h->events.record_live(h->events.context, seq);
+    h->events.record_dead(h->events.context, old_seq);
+}
+
+bool holdings_rewrite(struct holdings *h, uint64_t first_seq, uint64_t last_seq, uint32_t budget)
+{
+    if (h->rewrite_first != first_seq || h->rewrite_last != last_seq) {
+        h->rewrite_first = first_seq;
+        h->rewrite_last = last_seq;
+        h->rewrite_cursor = (struct id_cursor){0, 0, 0};
+    }
+    h->rewrite_looked = 0;
+    h->rewrite_refused = false;
+    bool more = h->records.count > 0;
+    while (more && !h->rewrite_refused && h->rewrite_looked < budget) {
+        more = id_table_visit(&h->records, &h->rewrite_cursor, rewrite, h);
+        h->rewrite_looked++; /* an empty bucket is looked at, too */
+    }
+    if (more && !h->rewrite_refused)
+        return true;
+    h->rewrite_first = 1;
+    h->rewrite_last = 0;
+    return false;
+}
+
+/* ---- start ------------------------------------------------------------------------------------
+ */
+
+int holdings_restore(struct holdings *h, uint64_t seq, struct slice id, struct version version,
     const struct value *value, uint64_t age_ms, uint64_t now_ms)
 {
     holdings_see(h, now_ms);
+    const struct record *before = find(h, id);
+    if (before && before->seq == seq) { /* it is in two segments */
+        h->events.record_dead(h->events.context, seq);
+        return 0;
+    }
     struct value kept = value_none();
     if (value) {
         kept = value->block ? value_hold(*value) : value_copy(value_slice(*value));
@@ -97,9 +157,9 @@ int holdings_restore(struct holdings *h, struct slice id, struct version version
         /* Set aside as too old, or there is a later one. */
         heap_release(record);
         if (h->events.record_dead)
-            h->events.record_dead(h->events.context, version.seq);
+            h->events.record_dead(h->events.context, seq);
     } else if (h->events.record_dead) {
-        record_keep(h, record, version);
+        record_keep(h, record, version, seq);
     } else {
         heap_release(record);
     }

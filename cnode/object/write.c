@@ -481,6 +481,11 @@ int store_restore(struct store *store, struct slice id, struct version version,
     return 0;
 }
 
+uint64_t store_take_seq(struct store *store)
+{
+    return ++store->latest.seq;
+}
+
 void object_rewrite(struct store *store, struct object *object)
 {
     if (object->stage != OBJECT_DUMPING || object->rewritten)

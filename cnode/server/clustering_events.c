@@ -99,6 +99,19 @@ static void on_read_stored(void *context, struct cluster_request *request)
     storage_read_stored(clustering->storage, request, request->id);
 }
 
+static int on_record(
+    void *context, uint64_t seq, struct slice id, struct version version, const struct value *value)
+{
+    struct clustering *clustering = context;
+    return storage_record(clustering->storage, seq, id, version, value);
+}
+
+static void on_record_live(void *context, uint64_t seq)
+{
+    struct clustering *clustering = context;
+    storage_record_live(clustering->storage, seq);
+}
+
 static void on_record_dead(void *context, uint64_t seq)
 {
     struct clustering *clustering = context;
@@ -110,6 +123,8 @@ struct holdings_events clustering_holdings_events(struct clustering *clustering,
     return (struct holdings_events){
         .context = clustering,
         .read_stored = on_read_stored,
+        .record = journal ? on_record : NULL,
+        .record_live = journal ? on_record_live : NULL,
         .record_dead = journal ? on_record_dead : NULL,
     };
 }

@@ -41,6 +41,12 @@ static void announce_live(struct journaling *journaling)
 int journaling_record(struct journaling *journaling, struct slice id, struct version version,
     const struct value *value)
 {
+    return journaling_record_as(journaling, version.seq, id, version, value);
+}
+
+int journaling_record_as(struct journaling *journaling, uint64_t seq, struct slice id,
+    struct version version, const struct value *value)
+{
     struct buffer *head = &journaling->head;
     if (journal_is_failing(journaling->journal))
         return BRAIN_EJOURNAL;
@@ -53,7 +59,7 @@ int journaling_record(struct journaling *journaling, struct slice id, struct ver
     if (buffer_status(head) != 0)
         return BRAIN_ENOMEM;
     announce_live(journaling);
-    return journal_append_summed(journaling->journal, version.seq, buffer_slice(head), sum, value);
+    return journal_append_summed(journaling->journal, seq, buffer_slice(head), sum, value);
 }
 
 /* Told to the journal with the next event: when a write replaces another, its record_dead follows
@@ -169,6 +175,7 @@ bool journaling_is_large(const struct journaling *journaling)
 static bool begin_rewrite(struct journaling *journaling)
 {
     uint64_t live;
+    journaling->rewriting_copies = false;
     journaling->rewriting = journal_bytes(journaling->journal) > journaling->max_bytes &&
                             !journal_is_failing(journaling->journal) &&
                             journal_oldest(journaling->journal, &journaling->rewrite_first,
@@ -191,8 +198,11 @@ bool journaling_advance(struct journaling *journaling, uint32_t budget)
     note_boot(journaling);
     if (!journaling->rewriting && !begin_rewrite(journaling))
         return false;
-    journaling->rewriting = store_rewrite(
-        journaling->store, journaling->rewrite_first, journaling->rewrite_last, budget);
+    const uint64_t first = journaling->rewrite_first, last = journaling->rewrite_last;
+    if (journaling->rewriting_copies)
+        journaling->rewriting = holdings_rewrite(journaling->holdings, first, last, budget);
+    else if (!store_rewrite(journaling->store, first, last, budget))
+        journaling->rewriting = journaling->rewriting_copies = journaling->holdings != NULL;
     return journaling->rewriting;
 }
 
@@ -219,7 +229,6 @@ static int on_record(void *context, uint64_t seq, struct slice payload)
 {
     struct journaling *journaling = context;
     struct stored stored;
-    (void)seq; /* the record's own; the version has it too */
     if (stored_read(payload, slice_of(NULL, 0), &stored) != 0) {
         log_error("a record of the journal is not in the stored form; it is skipped");
         return 0;
@@ -229,11 +238,13 @@ static int on_record(void *context, uint64_t seq, struct slice payload)
     const struct value *restored = stored.deleted ? NULL : &value;
     int status;
     if (journaling->holdings == NULL) {
+        /* The same number, unless a member's compaction wrote it again. */
+        stored.version.seq = seq;
         status = store_restore(journaling->store, stored.id, stored.version, restored, now_ms);
     } else {
-        journal_live(journaling->journal, stored.version.seq);
-        status = holdings_restore(
-            journaling->holdings, stored.id, stored.version, restored, journaling->age_ms, now_ms);
+        journal_live(journaling->journal, seq);
+        status = holdings_restore(journaling->holdings, seq, stored.id, stored.version, restored,
+            journaling->age_ms, now_ms);
     }
     /* Not with the next event: when the recovery ends, segments without live records are deleted.
      */

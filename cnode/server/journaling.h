@@ -27,9 +27,10 @@ struct journaling {
     uint64_t max_bytes;        /* of journal; above it, it is compacted */
     uint64_t last_live; /* seq of a live record that the journal does not know of yet; 0: none */
     uint64_t rewrite_first, rewrite_last;
-    bool rewriting; /* compaction of that range is under way */
-    bool failing;   /* and the log says so */
-    bool restarted; /* the machine was, since the records below were written */
+    bool rewriting;        /* compaction of that range is under way */
+    bool rewriting_copies; /* the store is through with it, now the records of holdings */
+    bool failing;          /* and the log says so */
+    bool restarted;        /* the machine was, since the records below were written */
     char boot_id[BOOT_ID_SIZE];
     char boot_path[4096];
     void (*closed)(void *context);
@@ -47,6 +48,9 @@ bool journaling_is_sound(const struct journaling *journaling);
 void journaling_metrics_register(
     struct metrics_registry *registry, const struct journaling *journaling);
 
+/* As holdings_events.record; store_events.record: under the version's own number. */
+int journaling_record_as(struct journaling *journaling, uint64_t seq, struct slice id,
+    struct version version, const struct value *value);
 /* As store_events.record, record_live and record_dead. */
 int journaling_record(struct journaling *journaling, struct slice id, struct version version,
     const struct value *value);

@@ -165,10 +165,20 @@ static int on_record(
     return journaling_record(&storage->journaling, id, version, value);
 }
 
+int storage_record(struct storage *storage, uint64_t seq, struct slice id, struct version version,
+    const struct value *value)
+{
+    return journaling_record_as(&storage->journaling, seq, id, version, value);
+}
+
+void storage_record_live(struct storage *storage, uint64_t seq)
+{
+    journaling_live(&storage->journaling, seq);
+}
+
 static void on_record_live(void *context, uint64_t seq)
 {
-    struct storage *storage = context;
-    journaling_live(&storage->journaling, seq);
+    storage_record_live(context, seq);
 }
 
 void storage_record_dead(struct storage *storage, uint64_t seq)

@@ -68,6 +68,9 @@ void storage_read_stored(struct storage *storage, void *asker, struct slice id);
 void storage_set_aside(
     struct storage *storage, struct slice id, struct version version, const struct value *value);
 /* As store_events.record_dead, of a record that holdings kept. */
+int storage_record(struct storage *storage, uint64_t seq, struct slice id, struct version version,
+    const struct value *value);
+void storage_record_live(struct storage *storage, uint64_t seq);
 void storage_record_dead(struct storage *storage, uint64_t seq);
 void storage_metrics_register(struct metrics_registry *registry, struct storage *storage);
 /* Brings the gauges of store and journal up to date. */

@@ -28,7 +28,12 @@ struct holdings_events {
     /* A weak read of the warehouse alone; answered by exactly one holdings_stored_read. NULL: it
      * cannot be read, they are answered BRAIN_EUNAVAILABLE. */
     void (*read_stored)(void *context, struct cluster_request *request);
-    /* As store_events.record_dead, of a record that was kept for a copy. NULL: no journal. */
+    /* Of records that are kept for copies. NULL, all three: no journal. */
+    /* As store_events.record, under a number of its own, which is not the version's. */
+    int (*record)(void *context, uint64_t seq, struct slice id, struct version version,
+        const struct value *value);
+    /* As store_events.record_live and record_dead. */
+    void (*record_live)(void *context, uint64_t seq);
     void (*record_dead)(void *context, uint64_t seq);
 };
 
@@ -50,6 +55,7 @@ struct holdings_replicas {
     X(awaiting_backup, GAUGE, "writes and reads that wait for holders of copies")                  \
     X(unbacked, GAUGE, "objects whose newest version some holder has not acknowledged")            \
     X(records_kept, GAUGE, "journal records kept for copies")                                      \
+    X(records_rewritten, COUNTER, "of them, those written again by compaction")                    \
     X(executing, GAUGE, "requests of the cluster being carried out")                               \
     X(records_left, COUNTER, "journal records that stay until the next start, for want of memory")
 
@@ -100,10 +106,15 @@ int holdings_write(struct holdings *holdings, struct slice id, uint64_t hash,
 /* ---- what the owner must pass on ---- */
 
 /* At start, before the first join, for each record of the journal in order (as store_restore),
- * which is live already (journal_live): it becomes a copy (cluster_restore with `age_ms`), and its
- * record stays live until the copy goes. 0 or BRAIN_ENOMEM: it stays live, and is no copy. */
-int holdings_restore(struct holdings *holdings, struct slice id, struct version version,
-    const struct value *value, uint64_t age_ms, uint64_t now_ms);
+ * which is live already (journal_live) under the number `seq`: it becomes a copy (cluster_restore
+ * with `age_ms`), and its record stays live until the copy goes. 0 or BRAIN_ENOMEM: it stays live,
+ * and is no copy. */
+int holdings_restore(struct holdings *holdings, uint64_t seq, struct slice id,
+    struct version version, const struct value *value, uint64_t age_ms, uint64_t now_ms);
+/* Compaction of the journal, as store_rewrite: of records kept for copies. They keep their
+ * versions: it is the same write. */
+bool holdings_rewrite(
+    struct holdings *holdings, uint64_t first_seq, uint64_t last_seq, uint32_t budget);
 /* cluster_events.copy_changed. */
 void holdings_copy_changed(
     struct holdings *holdings, struct slice id, const struct cluster_copy *copy);

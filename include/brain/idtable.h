@@ -31,6 +31,14 @@ struct id_node *id_table_find(const struct id_table *table, uint64_t hash, struc
 /* The id must not be there. Never fails: without memory to grow the chains get longer. */
 void id_table_insert(struct id_table *table, struct id_node *node);
 void id_table_remove(struct id_table *table, struct id_node *node); /* must be there */
+/* All nodes, a few at a time. `cursor`: zeroed to begin. Each call visits at most some; false when
+ * that was the last of them. `visit` may neither insert nor remove; between two calls both may
+ * happen: whatever stays is visited, perhaps twice. */
+struct id_cursor {
+    uint32_t part, bucket, mask;
+};
+bool id_table_visit(const struct id_table *table, struct id_cursor *cursor,
+    void (*visit)(void *context, struct id_node *node), void *context);
 /* Some node, or NULL when empty; for taking all of them out. */
 struct id_node *id_table_any(const struct id_table *table);
 

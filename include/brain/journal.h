@@ -19,8 +19,9 @@
  * has hidden in a value. The label stands there twice, so that one flipped bit in it costs nothing.
  *
  * seq: the number of the write, growing as long as the journal holds anything. An object that is
- * dirty has one live record, the one of its last write; a segment without live records is deleted,
- * the oldest first.
+ * dirty has one live record, the one of its last write (or, of one that was given up to another
+ * member, a later one of the same version: compaction wrote it again); a segment without live
+ * records is deleted, the oldest first.
  *
  * What a failed sync means: the kernel may have dropped the pages and called them clean, so nothing
  * since the last good sync is trusted to be on the disk, and a later good sync of the same file

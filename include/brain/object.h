@@ -263,6 +263,9 @@ int store_restore(struct store *store, struct slice id, struct version version,
  * records that nobody could read: so leave a gap above the last that was found). */
 void store_raise_seq(struct store *store, uint64_t seq);
 
+/* A number for a record of the journal that is none of this store's: no version gets it. */
+uint64_t store_take_seq(struct store *store);
+
 /* At start, after the last store_restore, when records that were acknowledged may be missing (a
  * loss of power before they were synced): the warehouse may hold what they had become. So the first
  * read of a restored object loads, and the later one wins, by the rule of store_restore; should the

@@ -268,32 +268,44 @@ static void on_set_aside(
 /* ---- journal ----------------------------------------------------------------------------------
  */
 
-static struct journaled *append(struct member *member, struct slice id, struct version version)
+static struct journaled *append(
+    struct member *member, uint64_t seq, struct slice id, struct version version)
 {
     struct journaled *record = allocate(sizeof(*record));
     set_id(record->id, id);
+    record->seq = seq;
     record->version = version;
     record->next = member->journal;
     member->journal = record;
-    ck_assert_uint_gt(version.seq, member->appended);
-    member->appended = version.seq;
+    ck_assert_uint_gt(seq, member->appended);
+    member->appended = seq;
     return record;
 }
 
-static int on_record(
-    void *context, struct slice id, struct version version, const struct value *value)
+static int on_record_as(
+    void *context, uint64_t seq, struct slice id, struct version version, const struct value *value)
 {
-    struct journaled *record = append(context, id, version);
+    const struct member *member = context;
+    if (member->journal_fails)
+        return BRAIN_EJOURNAL;
+    struct journaled *record = append(context, seq, id, version);
     record->deleted = value == NULL;
     if (value)
         set_value(record->text, value);
     return 0;
 }
 
+static int on_record(
+    void *context, struct slice id, struct version version, const struct value *value)
+{
+    return on_record_as(context, version.seq, id, version, value);
+}
+
 void member_journal(
     struct world *world, int member, const char *id, struct version version, const char *text)
 {
-    struct journaled *record = append(&world->members[member], slice_of_string(id), version);
+    struct journaled *record =
+        append(&world->members[member], version.seq, slice_of_string(id), version);
     set_text(record->text, text);
     record->live = true;
 }
@@ -301,7 +313,7 @@ void member_journal(
 static struct journaled *record_of(const struct member *member, uint64_t seq)
 {
     struct journaled *record = member->journal;
-    while (record && record->version.seq != seq)
+    while (record && record->seq != seq)
         record = record->next;
     ck_assert_msg(record != NULL, "a record that nobody wrote");
     return record;
@@ -470,8 +482,11 @@ bool member_create(struct world *world, int number)
 {
     struct member *member = &world->members[number];
     struct holdings_events events = {.context = member, .read_stored = on_read_stored};
-    if (world->journals)
+    if (world->journals) {
+        events.record = on_record_as;
+        events.record_live = on_record_live;
         events.record_dead = on_record_dead;
+    }
     member->holdings = holdings_create(events);
     if (!member->holdings)
         return false;
@@ -581,8 +596,8 @@ static void restore(struct member *member, struct journaled *record)
     uint8_t term[TEXT + TERM_HEAD];
     struct value value = {NULL, term, term_of(term, record->text)};
     ck_assert_int_eq(
-        holdings_restore(member->holdings, slice_of_string(record->id), record->version,
-            record->deleted ? NULL : &value, 0, member->world->now_ms),
+        holdings_restore(member->holdings, record->seq, slice_of_string(record->id),
+            record->version, record->deleted ? NULL : &value, 0, member->world->now_ms),
         0);
 }
 

@@ -42,6 +42,7 @@ struct operation {
 struct journaled {
     struct journaled *next;
     char id[TEXT];
+    uint64_t seq; /* the version's, unless compaction wrote it again */
     struct version version;
     bool deleted, live, dead;
     char text[TEXT];
@@ -69,7 +70,7 @@ struct world {
         struct store *store;
         struct journaled *journal;
         uint64_t appended; /* the last seq */
-        bool journal_stops, dumps_stop, loads_stop, loads_fail;
+        bool journal_fails, journal_stops, dumps_stop, loads_stop, loads_fail;
         uint32_t set_aside;
         uint32_t late_set_aside; /* by the store */
     } members[MEMBERS];

@@ -399,7 +399,7 @@ START_TEST(a_record_that_is_too_old_is_set_aside)
     world_init(&world, 1, 1);
     member_journal(&world, 0, "x", version, "old");
     ck_assert(member_create(&world, 0));
-    ck_assert_int_eq(holdings_restore(world.members[0].holdings, slice_of_string("x"), version,
+    ck_assert_int_eq(holdings_restore(world.members[0].holdings, 1, slice_of_string("x"), version,
                          NULL, 1000000, world.now_ms),
         0);
     ck_assert_uint_eq(world.members[0].set_aside, 1);

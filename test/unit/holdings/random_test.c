@@ -134,6 +134,15 @@ static void go_on(void)
         member->journal_stops = below(4) == 0;
         member->loads_fail = below(20) == 0;
     }
+    /* Compaction of the journal: all records up to some number are written again. */
+    struct member *compacted = &world.members[below(world.count)];
+    uint64_t through = compacted->appended - below((uint32_t)(compacted->appended / 2 + 1));
+    if (compacted->up && below(4) == 0) {
+        while (store_rewrite(compacted->store, 1, through, 3))
+            ;
+        while (holdings_rewrite(compacted->holdings, 1, through, 3))
+            ;
+    }
     const char *stopped = below(3) == 0 ? kinds[below(5)] : NULL;
     bool lost = stopped && below(2) && strncmp(stopped, "backup", 6) == 0;
     if (stopped)
