@@ -80,7 +80,7 @@ class Member(Node):
 
 class Cluster:
     def __init__(self, directory, count, backups=1, lab=False, store=None, build=RELEASE_BUILD, start=True, **options):
-        """store: anything with `.cluster_options`; None: an FTP server of its own."""
+        """store: options of a warehouse, or what makes them, called with the lab; None: an FTP server of its own."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.members, self.epmds = [], []
@@ -97,6 +97,8 @@ class Cluster:
                 self.ftp = self.closing.enter_context(FtpServer(directory / "ftp", host=self.lab and self.lab["store"]))
                 store = {"warehouse_manager": "ftp", "ftp_host": self.ftp.address, "ftp_port": self.ftp.port,
                          "ftp_user": self.ftp.user, "ftp_pass": self.ftp.password}
+            elif callable(store):
+                store = store(self.lab)
             self.options = {**OPTIONS, "manager_enable": "true", "manager_servers": self.etcd.url,
                             "backups": backups, **store, **options}
             if not lab:

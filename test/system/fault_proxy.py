@@ -2,7 +2,7 @@
 
 HttpProxy understands requests and answers (S3); FtpProxy understands the lines of an FTP control
 connection (data connections go to the server directly); TcpProxy understands nothing; all run in the process of the test, on a
-free port of 127.0.0.1, and are switched at run time:
+free port of 127.0.0.1 (or on a host of a netlab, `host`), and are switched at run time:
 
     with HttpProxy(("127.0.0.1", store_port)) as proxy:
         rule = proxy.add(lose_answer(), methods="PUT", key="user", times=3)
@@ -123,8 +123,9 @@ class Seen:
 class _Proxy:
     """Listens, accepts, keeps rules and counts; what happens on a connection is the subclass's."""
 
-    def __init__(self, upstream, seed=1):
+    def __init__(self, upstream, seed=1, host=None):
         self.upstream = upstream
+        self.host, self.address = host, host.address if host else "127.0.0.1"
         self.lock = threading.Lock()
         self.rules = []
         self.seen = []
@@ -209,9 +210,9 @@ class _Proxy:
     # ---- inside ---------------------------------------------------------------------------------
 
     def _listen(self):
-        listener = socket.socket()
+        listener = self.host.socket() if self.host else socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self.address, self.port))
         listener.listen(1024)
         self.port = listener.getsockname()[1]
         self.listener = listener
@@ -357,7 +358,7 @@ def _headers(head):
 class HttpProxy(_Proxy):
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def serve(self, client):
         reader, server, answers = _Reader(client), None, None

@@ -55,19 +55,23 @@ class Host:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
         assert done.returncode == 0, (self.name, lines, done.stdout)
 
-    def connect(self, address, timeout=10):
-        """A connection as a process on this host would make it."""
+    def socket(self):
+        """A TCP socket of this host's; it stays in the namespace of its making."""
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         inside = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
         try:
             self.enter(inside)
             try:
-                made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)  # it stays in the namespace of its making
+                return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             finally:
                 self.enter(before)
         finally:
             os.close(before)
             os.close(inside)
+
+    def connect(self, address, timeout=10):
+        """A connection as a process on this host would make it."""
+        made = self.socket()
         try:
             made.settimeout(timeout)
             made.connect(address)
