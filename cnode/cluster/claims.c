@@ -39,6 +39,7 @@ static void drop_grant(struct cluster_place *place)
     place->candidates_count = place->candidates_at = 0;
     value_drop(&place->best.value);
     place->has_best = false;
+    place->complete = (struct version){0, 0, 0};
     place->epoch = (struct cluster_epoch){0, 0};
     place->stage = PLACE_RESTING;
 }
@@ -137,10 +138,14 @@ void hints_clear(struct cluster *c)
 static void claim(struct cluster *c, struct cluster_place *place)
 {
     if (!serves(c))
-        return; /* R1: what would be granted could not be used */
+        return;                  /* R1: what would be granted could not be used */
+    uint64_t nonce = ++c->nonce; /* R3: each its own; the grant of an earlier one counts no more */
+    if (place->first_nonce == 0)
+        place->first_nonce = nonce;
     struct message message = {.kind = MESSAGE_CLAIM,
         .key = place->keyed.key,
-        .number = ++c->nonce, /* R3: each its own; the grant of an earlier one counts no more */
+        .number = nonce,
+        .second_number = place->first_nonce,
         .member = place->refused_by,
         .epoch = place->refused,
         .second_epoch = place->floor};
@@ -269,25 +274,38 @@ static int compare_listed(const void *a, const void *b)
     return version_compare(y->version, x->version);
 }
 
+/* R7: is what was fetched known to be the highest version there is? */
+static bool is_complete(const struct cluster_place *place)
+{
+    static const struct version none;
+    return place->has_best && version_compare(place->complete, none) != 0 &&
+           version_compare(place->best.version, place->complete) == 0 &&
+           (place->candidates_count == 0 ||
+               version_compare(place->candidates[0].version, place->complete) <= 0);
+}
+
 static void adopt(struct cluster *c, struct cluster_place *place)
 {
     struct key key = place->keyed.key;
     struct cluster_epoch epoch = place->epoch;
     struct cluster_copy copy = place->best;
     bool has_copy = place->has_best, had_candidates = place->candidates_count > 0;
+    bool complete = is_complete(place);
     place->best.value = value_none();
     drop_grant(place);
+    place->first_nonce = 0;
     place->pins++;
     if (owned_put(c, key, epoch) != 0) {
         owned_release(c, key, epoch);
     } else {
         if (has_copy || had_candidates)
             dirty_mark_listed(c, key, place_id(place));
-        int status =
-            c->objects.adopt(c->objects.context, place_id(place), epoch, has_copy ? &copy : NULL);
+        int status = c->objects.adopt(
+            c->objects.context, place_id(place), epoch, has_copy ? &copy : NULL, complete);
         if (status == 0) {
             c->metrics.granted++;
             c->metrics.takeovers += has_copy;
+            c->metrics.takeovers_complete += complete;
             place->wanted = false;
         } else {
             owned_remove(c, key);
@@ -349,16 +367,18 @@ void place_granted(struct cluster *c, const struct message *message)
     /* R3: only the answer to the claim that is outstanding. */
     if (!expected && (keeps(c, CLUSTER_R3_NONCE) || !place || place->stage == PLACE_FETCHING))
         return;
-    if (idmap_find(&slot_of(c, message->key)->owned, &c->epochs, message->key, NULL)) {
-        if (place->raising)
-            raise_epoch(c, place, message);
-        return;
-    }
+    bool owned = idmap_find(&slot_of(c, message->key)->owned, &c->epochs, message->key, NULL);
     if (expected && cluster_epoch_compare(message->epoch, place->denied) <= 0) {
         place->stage = PLACE_RESTING; /* R5; the next one is another */
         place->nonce = place->waits = 0;
-        foreign_refuse_queue(c, place);
+        if (!owned)
+            foreign_refuse_queue(c, place);
         place_pump(c, place);
+        return;
+    }
+    if (owned) {
+        if (place->raising)
+            raise_epoch(c, place, message);
         return;
     }
     size_t count = message->copies.size / LISTED_RECORD;
@@ -377,6 +397,7 @@ void place_granted(struct cluster *c, const struct message *message)
     place->stage = PLACE_FETCHING;
     place->nonce = place->waits = 0;
     place->epoch = message->epoch;
+    place->complete = message->version;
     foreign_refuse_others(c, place, message->epoch); /* that came before the grant: R9 */
     place->refused_by = 0;
     place->refused = place->denied = place->floor = (struct cluster_epoch){0, 0};

@@ -201,7 +201,8 @@ static uint64_t slots_memory(const struct cluster *c)
         bytes += idmap_memory(&slot->owned) + idmap_memory(&slot->directory) +
                  idmap_memory(&slot->hints) + keyed_memory(&slot->places) +
                  keyed_memory(&slot->dirty) + keyed_memory(&slot->copies) +
-                 keyed_memory(&slot->listings);
+                 keyed_memory(&slot->listings) + keyed_memory(&slot->finished) +
+                 slot->finished.count * sizeof(struct finished);
     }
     return bytes;
 }

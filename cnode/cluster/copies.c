@@ -65,6 +65,7 @@ void copies_clear(struct cluster *c)
 static void set(struct cluster *c, struct copy *copy, const struct cluster_copy *what)
 {
     copy->confirmed_ms = (int64_t)c->now_ms;
+    copy->released = (struct cluster_epoch){0, 0};
     struct value old = copy->what.value;
     copy->what = *what;
     value_hold(copy->what.value);

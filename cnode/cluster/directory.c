@@ -5,6 +5,90 @@
 
 #include "inside.h"
 
+/* ---- complete copies --------------------------------------------------------------------------
+ *
+ * The last owner released the id while it held what the object was: no version above that copy is
+ * anywhere, not in the warehouse either, as long as nobody owns the id again. Only this home grants
+ * it, so only this home can know: it is told by the release itself, of the epoch in the directory
+ * (no other owner was between), and forgotten with the next grant. But a claimer that claims again
+ * and again, since its grant was lost or came late, is told each time: its claims say since when it
+ * has not adopted the id (docs/decisions/0018). */
+
+static struct finished *finished_find(struct cluster *c, struct key key)
+{
+    struct keyed_table *table = &slot_of(c, key)->finished;
+    return table->count == 0 ? NULL : (struct finished *)(void *)keyed_find(table, key);
+}
+
+static void finished_drop(struct cluster *c, struct key key)
+{
+    struct finished *finished = finished_find(c, key);
+    if (!finished)
+        return;
+    keyed_remove(&slot_of(c, key)->finished, &finished->keyed);
+    heap_release(finished);
+}
+
+/* Without memory it is compared with the warehouse, as any other. */
+static void finished_put(struct cluster *c, struct key key, struct version version)
+{
+    struct finished *finished = finished_find(c, key);
+    if (!finished) {
+        finished = heap_allocate_zeroed(sizeof(*finished));
+        if (!finished)
+            return;
+        finished->keyed.key = key;
+        keyed_insert(&slot_of(c, key)->finished, &finished->keyed);
+    }
+    finished->version = version;
+    finished->granted_to = finished->granted_nonce = 0;
+}
+
+/* What a release, or a denial of the owner that is in the directory, says. */
+static void finished_told(struct cluster *c, const struct message *message)
+{
+    if (message->complete && message->state != STATE_NONE)
+        finished_put(c, message->key, message->version);
+    else
+        finished_drop(c, message->key);
+}
+
+/* For the grant of this claim. All 0: not known. */
+static struct version finished_for(struct cluster *c, uint16_t member, const struct message *claim)
+{
+    struct finished *finished = finished_find(c, claim->key);
+    uint64_t claimer = c->view->members[member].incarnation;
+    if (!finished)
+        return (struct version){0, 0, 0};
+    if (finished->granted_to != 0 && keeps(c, CLUSTER_R7_COMPLETE) &&
+        (finished->granted_to != claimer || claim->second_number > finished->granted_nonce)) {
+        finished_drop(c, claim->key);
+        return (struct version){0, 0, 0};
+    }
+    finished->granted_to = claimer;
+    finished->granted_nonce = claim->number;
+    return finished->version;
+}
+
+/* A new view. This home granted nothing after the old one ended, and if it is the home still nobody
+ * else has granted: no slot opens without its report. What it granted is another matter: that may
+ * have been adopted, and released again, which was not heard any more. */
+static void finished_begin(struct cluster *c, const struct view *before)
+{
+    for (uint32_t s = 0; s < CLUSTER_SLOTS; s++) {
+        struct keyed_table *table = &c->slots[s].finished;
+        bool home = before && c->view && view_home(before, s) == before->self &&
+                    view_home(c->view, s) == c->view->self;
+        for (struct keyed *node = keyed_any(table), *next; node; node = next) {
+            next = keyed_next(table, node);
+            if (home && ((struct finished *)(void *)node)->granted_to == 0)
+                continue;
+            keyed_remove(table, node);
+            heap_release(node);
+        }
+    }
+}
+
 /* ---- listings ---------------------------------------------------------------------------------
  */
 
@@ -69,6 +153,9 @@ static void listing_remove(struct cluster *c, struct key key, uint64_t holder)
 void home_discards(struct cluster *c, struct key key, struct version version)
 {
     struct listing *listing = listing_find(c, key);
+    const struct finished *finished = finished_find(c, key);
+    if (finished && version_compare(finished->version, version) <= 0)
+        finished_drop(c, key);
     if (!listing)
         return;
     for (uint32_t i = 0; i < listing->count;) {
@@ -123,6 +210,7 @@ int directory_report(struct cluster *c, uint16_t member, struct key key, struct 
     if (find_owner(c, key, &entry) && entry.owner != member &&
         cluster_epoch_compare(entry.epoch, epoch) > 0)
         return 0;
+    finished_drop(c, key);
     return put_entry(c, key, member, epoch);
 }
 
@@ -266,6 +354,7 @@ static void grant(struct cluster *c, uint16_t member, const struct message *clai
     buffer_init(&copies);
     write_listing(c, &copies, listing, own);
     granted.copies = buffer_slice(&copies);
+    granted.version = finished_for(c, member, claim);
     if (copies.failed ||
         (member != c->view->self && put_entry(c, claim->key, member, granted.epoch) != 0)) {
         c->metrics.messages_dropped++;
@@ -330,8 +419,14 @@ void home_asked(struct cluster *c, uint16_t member, const struct message *messag
 static void owner_no_more(struct cluster *c, uint16_t member, const struct message *message)
 {
     struct idmap_entry entry;
-    if (view_home(c->view, key_slot(message->key)) != c->view->self || member == c->view->self)
-        return; /* a home looks into its own tables */
+    if (view_home(c->view, key_slot(message->key)) != c->view->self)
+        return;
+    if (member == c->view->self) { /* a home looks into its own tables, which say no more of epochs
+                                      than that one has just ended */
+        if (message->kind == MESSAGE_RELEASE)
+            finished_told(c, message);
+        return;
+    }
     struct slot *slot = slot_of(c, message->key);
     uint64_t incarnation = c->view->members[member].incarnation;
     if (message->state == STATE_NONE)
@@ -342,6 +437,7 @@ static void owner_no_more(struct cluster *c, uint16_t member, const struct messa
         (!epoch_equal(entry.epoch, message->epoch) && keeps(c, CLUSTER_R5_EPOCH)))
         return;
     remove_entry(c, message->key);
+    finished_told(c, message);
     if (slot_is_open(c, key_slot(message->key)))
         ask_again(c, unpark(c, slot, &message->key));
 }
@@ -384,7 +480,7 @@ void home_opened(struct cluster *c, uint32_t first, uint32_t through)
     }
 }
 
-void directory_clear(struct cluster *c)
+static void entries_clear(struct cluster *c)
 {
     for (uint32_t s = 0; s < CLUSTER_SLOTS; s++) {
         struct slot *slot = &c->slots[s];
@@ -395,6 +491,12 @@ void directory_clear(struct cluster *c)
         parked_clear(c, slot);
     }
     c->directory = 0;
+}
+
+void directory_clear(struct cluster *c)
+{
+    finished_begin(c, NULL);
+    entries_clear(c);
 }
 
 /* The simulator's, when R4 is broken: entries of members that are still there are taken over. */
@@ -419,8 +521,9 @@ static void take_over(struct cluster *c, const struct view *before)
 
 void directory_begin(struct cluster *c, const struct view *before)
 {
+    finished_begin(c, before);
     if (before && !keeps(c, CLUSTER_R4_FRESH))
         take_over(c, before);
     else
-        directory_clear(c);
+        entries_clear(c);
 }

@@ -85,6 +85,9 @@ struct cluster_place {
     struct cluster_epoch denied; /* R5: a grant that is still on its way must not be this */
     uint64_t refused_by;         /* R5: an incarnation that said it is not the owner of refused */
     struct cluster_epoch refused;
+    /* Of the claims since it was adopted here last, or since the place was made: 0: none. */
+    uint64_t first_nonce;
+    struct version complete;        /* as the grant says: nothing is above it; all 0: not known */
     struct listed_copy *candidates; /* highest first */
     uint32_t candidates_count, candidates_at;
     struct cluster_copy best; /* fetched, or held here */
@@ -128,6 +131,8 @@ struct copy {
     /* R10: at that time, at least, its owner wanted it to be kept. Before this process knows what
      * time it is: minus the age. */
     int64_t confirmed_ms;
+    /* It is what the object was when this node released it under that epoch; view 0: it is not. */
+    struct cluster_epoch released;
     uint16_t id_size;
     uint8_t id[];
 };
@@ -142,6 +147,15 @@ struct listing {
     struct listed_copy *copies;
 };
 
+/* Complete: released by its last owner, who left a copy of what it was (directory.c). */
+struct finished {
+    struct keyed keyed;
+    struct version version;
+    /* Whom it was granted since: nobody (0), or one who has not adopted it as long as its claims
+     * are those that began no later than this one. */
+    uint64_t granted_to, granted_nonce;
+};
+
 /* A claim, or a question where, that waits for its slot to open or for a confirmation. */
 struct parked {
     struct parked *next;
@@ -153,7 +167,7 @@ struct slot {
     struct idmap owned;     /* adopted by this node */
     struct idmap directory; /* owned by others; this node is the home */
     struct idmap hints;     /* owned by others, as their home said */
-    struct keyed_table places, dirty, copies, listings;
+    struct keyed_table places, dirty, copies, listings, finished;
     struct parked *parked, **parked_end;
 };
 

@@ -49,6 +49,7 @@ static void add_copy(struct cluster *c, struct message *message)
         return;
     message->state = copy->what.deleted ? STATE_DELETED : STATE_VALUE;
     message->version = copy->what.version;
+    message->complete = epoch_equal(copy->released, message->epoch);
 }
 
 /* R5: with the copy that is still held here. Lost releases are found out by `confirm`. */
@@ -122,6 +123,8 @@ bool owned_part(struct cluster *c, struct slice id, struct key key)
     if (parted == CLUSTER_GONE_DIRTY) {
         copy_install(c, spare, &what);
         copy_parted(c, spare);
+        if (keeps(c, CLUSTER_R13_RELEASE)) /* politely: a strong read would have shown just this */
+            spare->released = epoch;
         value_drop(&what.value);
     } else {
         heap_release(spare);

@@ -5,6 +5,10 @@
 
 #include "inside.h"
 
+/* Members that rank differently must not be in one cluster: a change of it is one of the protocol.
+ */
+enum { ORDER = 1 };
+
 static uint64_t mix(uint64_t x)
 {
     x ^= x >> 30;
@@ -137,7 +141,7 @@ struct view *view_create(
     sort(view->members, count);
     for (size_t i = 0; i < count; i++) {
         struct member *member = &view->members[i];
-        hashes[i] = key_of(CLUSTER_PROTOCOL, member->name).low;
+        hashes[i] = key_of(ORDER, member->name).low;
         if (slice_equal(member->name, self) && member->incarnation == incarnation) {
             view->self = (uint16_t)i;
             found++;

@@ -15,6 +15,7 @@ static const struct {
 };
 
 static const char *const states[STATE_COUNT] = {"none", "value", "deleted"};
+static const char *const booleans[2] = {"false", "true"};
 static const char *const operations[] = {
     [CLUSTER_READ] = "read",
     [CLUSTER_WRITE] = "write",
@@ -143,6 +144,9 @@ static void write_element(struct buffer *out, const struct message *message, cha
     case 'n':
         etf_write_uint64(out, message->number);
         break;
+    case 'N':
+        etf_write_uint64(out, message->second_number);
+        break;
     case 'm':
         etf_write_uint64(out, message->member);
         break;
@@ -160,6 +164,9 @@ static void write_element(struct buffer *out, const struct message *message, cha
         break;
     case 's':
         etf_write_atom(out, states[message->state]);
+        break;
+    case 'b':
+        etf_write_atom(out, booleans[message->complete]);
         break;
     case 'o':
         etf_write_atom(out, operations[message->operation]);
@@ -295,6 +302,8 @@ static int read_element(struct etf_reader *reader, struct message *message, char
                                                                       : BRAIN_EPROTO;
     case 'n':
         return etf_read_uint64(reader, &message->number);
+    case 'N':
+        return etf_read_uint64(reader, &message->second_number);
     case 'm':
         return etf_read_uint64(reader, &message->member);
     case 'e':
@@ -310,6 +319,10 @@ static int read_element(struct etf_reader *reader, struct message *message, char
     case 's':
         status = read_one_of(reader, states, STATE_COUNT, &index);
         message->state = (enum message_state)index;
+        return status;
+    case 'b':
+        status = read_one_of(reader, booleans, 2, &index);
+        message->complete = index == 1;
         return status;
     case 'o':
         status = read_one_of(reader, operations, OPERATIONS, &index);

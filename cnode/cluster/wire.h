@@ -8,17 +8,18 @@
 /* X(NAME, atom, elements after To, bound to a view). The elements, one letter each:
  *   k key   i id   n number   m incarnation   e epoch (two)   f second epoch (two)
  *   v version (three)   h second version (three)   s state   o operation   a ack   t status
+ *   b complete: true or false   N second number
  *   F first   T through   O owned   C copies of a report   L copies of a grant   x value */
 #define MESSAGES(X)                                                                                \
     X(REPORT, "report", "FTOC", true)                                                              \
     X(REPORT_ACK, "report_ack", "T", true)                                                         \
-    X(CLAIM, "claim", "knmef", true)                                                               \
-    X(GRANT, "grant", "kneL", true)                                                                \
+    X(CLAIM, "claim", "knNmef", true)                                                              \
+    X(GRANT, "grant", "kneLv", true)                                                               \
     X(OWNED, "owned", "knme", true)                                                                \
-    X(RELEASE, "release", "kesv", true)                                                            \
+    X(RELEASE, "release", "kesvb", true)                                                           \
     X(CONFIRM, "confirm", "ke", true)                                                              \
     X(CONFIRMED, "confirmed", "ke", true)                                                          \
-    X(NOT_OWNER, "not_owner", "kesv", true)                                                        \
+    X(NOT_OWNER, "not_owner", "kesvb", true)                                                       \
     X(FETCH, "fetch", "ke", true)                                                                  \
     X(FETCHED, "fetched", "kesvx", true)                                                           \
     X(BACKUP, "backup", "isvx", true)                                                              \
@@ -48,10 +49,12 @@ struct message {
     struct slice id;
     uint64_t
         number; /* a claim's nonce, a request's number, a time of the sender's, ms of silence */
+    uint64_t second_number; /* the nonce of a claim's first attempt */
     uint64_t member;
     struct cluster_epoch epoch, second_epoch;
     struct version version, second_version;
     enum message_state state;
+    bool complete;
     enum cluster_kind operation;
     uint8_t ack;
     int status;

@@ -198,8 +198,8 @@ void record_superseded(struct holdings *h, struct slice id, struct version versi
 void records_release(struct holdings *h); /* they stay live */
 
 /* parting.c */
-int parting_adopt(
-    void *context, struct slice id, struct cluster_epoch epoch, const struct cluster_copy *copy);
+int parting_adopt(void *context, struct slice id, struct cluster_epoch epoch,
+    const struct cluster_copy *copy, bool complete);
 enum cluster_parted parting_give_up(
     void *context, struct slice id, enum cluster_parting parting, struct cluster_copy *copy);
 bool parting_abandon(void *context, uint32_t budget);

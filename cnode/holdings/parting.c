@@ -3,10 +3,19 @@
 
 #include "inside.h"
 
+/* Is it a new write already? Else it is being compared after all. */
+static bool is_written(struct holdings *h, struct slice id)
+{
+    struct version version;
+    struct value value;
+    bool deleted;
+    return store_peek_dirty(h->store, id, &version, &value, &deleted);
+}
+
 /* R7. Without a copy there is nothing for the store to know until something is asked: a read loads,
  * a write needs no load. If nothing is, it is not owned for long. */
-int parting_adopt(
-    void *context, struct slice id, struct cluster_epoch epoch, const struct cluster_copy *copy)
+int parting_adopt(void *context, struct slice id, struct cluster_epoch epoch,
+    const struct cluster_copy *copy, bool complete)
 {
     struct holdings *h = context;
     (void)epoch; /* the store asks for it */
@@ -16,11 +25,13 @@ int parting_adopt(
         return BRAIN_ENOMEM;
     unbacked_compare(h, id);
     h->depth++;
-    int status =
-        store_adopt(h->store, id, copy->version, copy->deleted ? NULL : &copy->value, h->now_ms);
+    int status = store_adopt(
+        h->store, id, copy->version, copy->deleted ? NULL : &copy->value, complete, h->now_ms);
     h->depth--;
     if (status != 0)
         unbacked_forget(h, id);
+    else if (complete && is_written(h, id))
+        unbacked_compared(h, id); /* there is nothing to compare */
     return status;
 }
 

@@ -2,7 +2,7 @@
  * warehouse may not have. The copy is kept beside the placeholder of the load. When the warehouse
  * has been read the greater of the two is the object. A copy that wins is written like a set, under
  * the epoch of the grant: from then on it is newer than whatever its former owner may still have on
- * the way to the warehouse. */
+ * the way to the warehouse. A copy that is known to be the greatest is written so at once. */
 #include "store_inside.h"
 
 #include <assert.h>
@@ -39,7 +39,7 @@ static struct copy *copy_create(struct version version, const struct value *valu
 }
 
 int store_adopt(struct store *store, struct slice id, struct version version,
-    const struct value *value, uint64_t now_ms)
+    const struct value *value, bool complete, uint64_t now_ms)
 {
     store_set_now(store, now_ms);
     uint64_t hash = table_hash(&store->table, id);
@@ -55,7 +55,10 @@ int store_adopt(struct store *store, struct slice id, struct version version,
     }
     object->copy = copy;
     store->captured_memory += memory_of_copy(copy);
-    object_load(store, object);
+    if (complete && store_write_copy(store, object, now_ms) == 0)
+        object_settle(store, object, now_ms);
+    else
+        object_load(store, object);
     store_make_room(store, 0, 0, store_looks_for(value ? value->size : 0));
     return 0;
 }

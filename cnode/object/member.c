@@ -151,9 +151,9 @@ enum store_parted store_part(struct store *store, struct slice id, struct versio
         return STORE_GONE_CLEAN;
     struct object *object = object_of(item);
     if (store_read_waits(store, item) || may_await_record(store, item) ||
-        (object &&
-            (object->pins > 0 || object->copy || object->persists.first || object->reads.first ||
-                object->stage == OBJECT_LOADING || object->stage == OBJECT_DUMPING)))
+        (object && (object->pins > 0 || object->outdated || object->copy ||
+                       object->persists.first || object->reads.first ||
+                       object->stage == OBJECT_LOADING || object->stage == OBJECT_DUMPING)))
         return STORE_BUSY;
     bool dirty = store_peek_dirty(store, id, version, value, deleted);
     if (dirty && !*deleted) {

@@ -33,7 +33,7 @@
 #endif
 
 enum {
-    CLUSTER_PROTOCOL = 1, /* told in the first message of a peer link; others are refused */
+    CLUSTER_PROTOCOL = 2, /* told in the first message of a peer link; others are refused */
     CLUSTER_SLOTS = 1 << CLUSTER_SLOT_BITS,
     CLUSTER_BACKUPS_LIMIT = 7,
     CLUSTER_MEMBERS_LIMIT = 4096,
@@ -149,7 +149,8 @@ struct cluster_events {
 /* How an owned object is given up. */
 enum cluster_parting {
     /* R13: not while a PUT is in flight or an answer is pending, and dirty only when
-     * acknowledged by its holders; otherwise CLUSTER_BUSY. */
+     * acknowledged by its holders; otherwise CLUSTER_BUSY. What is dirty is what a strong read
+     * would have shown: not a copy that is still to be compared with the warehouse (R7). */
     CLUSTER_PART_POLITELY,
     /* The simulator's, when R13 is broken: whatever is under way. */
     CLUSTER_PART_CARELESSLY,
@@ -175,9 +176,11 @@ struct cluster_objects {
      * this one hold; NULL: there is none. R7: the warehouse is read after this call, and the
      * greater of the two is the object: a copy that wins is a new write (epoch, first seq), dirty,
      * told by cluster_object_written, shown to a strong read only when backed up. A write needs no
-     * load before it. 0, or BRAIN_ENOMEM (not adopted; the grant is given back). */
+     * load before it. `complete`: the copy is what the last owner released, nothing above it is
+     * anywhere: it wins without a look at the warehouse (its dump compares, as any). 0, or
+     * BRAIN_ENOMEM (not adopted; the grant is given back). */
     int (*adopt)(void *context, struct slice id, struct cluster_epoch epoch,
-        const struct cluster_copy *copy);
+        const struct cluster_copy *copy, bool complete);
     /* R4: later writes of this owned id are stamped with `epoch`; what is dirty is stamped anew
      * (cluster_object_written) and its dump tried again. */
     void (*raise)(void *context, struct slice id, struct cluster_epoch epoch);
@@ -236,6 +239,7 @@ struct cluster_objects {
     X(R6_WAIT, 6, "a write waits for all holders")                                                 \
     X(R7_FETCH, 7, "the highest listed copy is fetched before the warehouse is read")              \
     X(R7_COMPARE, 7, "copy and warehouse are compared (kept by the store)")                        \
+    X(R7_COMPLETE, 7, "only what nobody owned since is shown without a look at the warehouse")     \
     X(R8_CLAIM, 8, "a copy that nobody owns is claimed by its holder")                             \
     X(R8_OWNER, 8, "only owners write to the warehouse (kept by the store)")                       \
     X(R9_EPOCH, 9, "an owner refuses forwards of another epoch")                                   \
@@ -299,6 +303,7 @@ struct cluster_options {
     X(grants, COUNTER, "grants of ownership given")                                                \
     X(granted, COUNTER, "objects adopted")                                                         \
     X(takeovers, COUNTER, "objects adopted with a copy")                                           \
+    X(takeovers_complete, COUNTER, "of them, those that need no look at the warehouse")            \
     X(releases, COUNTER, "objects released")                                                       \
     X(handoffs, COUNTER, "objects handed to the node that uses them")                              \
     X(confirms, COUNTER, "owners asked whether they are")                                          \

@@ -306,9 +306,10 @@ int store_replace(struct store *store, struct slice id, uint64_t hash, const str
  * is the object. A copy that wins is a new write under the grant: dirty, recorded, told by
  * `written`. A load that fails is tried again with backoff, as long as it takes (reads that wait
  * hear of it). A write in the meantime replaces the copy; reads that came before it still get the
- * greater of the two. 0 or BRAIN_ENOMEM. */
+ * greater of the two. `complete`: there is no greater one, it wins at once and nothing is read (but
+ * when its write fails, for want of memory or a journal: then as above). 0 or BRAIN_ENOMEM. */
 int store_adopt(struct store *store, struct slice id, struct version version,
-    const struct value *value, uint64_t now_ms);
+    const struct value *value, bool complete, uint64_t now_ms);
 
 /* R4: `grant` has a higher epoch for this id now: what is dirty is written again under it
  * (recorded, told by `written`), and dumped at once if a dump waited for that. 0; BRAIN_ENOMEM,
@@ -324,7 +325,8 @@ bool store_peek_dirty(struct store *store, struct slice id, struct version *vers
 bool store_peek_stored(struct store *store, struct slice id, struct version *version);
 
 /* R13: gives up an object unless something of it is under way: a load, a dump, somebody who waits,
- * a copy to be compared. STORE_GONE_DIRTY: version, value (a reference, the caller's to drop) and
+ * a copy to be compared, a higher epoch (R4). STORE_GONE_DIRTY: version, value (a reference, the
+ * caller's to drop) and
  * `*deleted` are what it was, and its record stays live in the journal: record_dead is the caller's
  * to say. STORE_BUSY also without memory for the reference. */
 enum store_parted { STORE_BUSY, STORE_GONE_CLEAN, STORE_GONE_DIRTY };

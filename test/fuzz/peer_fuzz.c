@@ -55,10 +55,10 @@ static void answer(
     request->ack = 1;
 }
 
-static int adopt(
-    void *context, struct slice id, struct cluster_epoch epoch, const struct cluster_copy *copy)
+static int adopt(void *context, struct slice id, struct cluster_epoch epoch,
+    const struct cluster_copy *copy, bool complete)
 {
-    (void)context, (void)id, (void)epoch;
+    (void)context, (void)id, (void)epoch, (void)complete;
     return copy && copy->version.seq == 13 ? BRAIN_ENOMEM : 0;
 }
 

@@ -280,7 +280,7 @@ bool net_operation(struct net *net, int number, bool put)
     while (*link && ((number >= 0 && (*link)->node != number) || (*link)->put != put))
         link = &(*link)->next;
     struct net_operation *operation = *link;
-    if (!operation)
+    if (!operation || net->away)
         return false;
     *link = operation->next;
     struct net_node *node = &net->nodes[operation->node];
@@ -314,8 +314,8 @@ bool net_operation(struct net *net, int number, bool put)
 /* ---- what the cluster asks
  * -------------------------------------------------------------------------- */
 
-static int adopt(
-    void *context, struct slice id, struct cluster_epoch epoch, const struct cluster_copy *copy)
+static int adopt(void *context, struct slice id, struct cluster_epoch epoch,
+    const struct cluster_copy *copy, bool complete)
 {
     struct net_node *node = context;
     if (find(node, id))
@@ -330,6 +330,12 @@ static int adopt(
         object->copy = value_of(copy);
     object->next = node->objects;
     node->objects = object;
+    if (copy && complete) {
+        object->loaded = true;
+        object->has_copy = false;
+        (void)written(node, object, object->copy.deleted, object->copy.text);
+        return 0;
+    }
     object->loads++;
     operate(node, object->id, epoch, false, NULL, (struct version){0, 0, 0});
     return 0;

@@ -188,11 +188,12 @@ static void write_object(struct member *member, struct slice id, struct object *
     (void)cluster_object_written(member->core, id, version_of(object), &cost.value, cost_now_ms());
 }
 
-static int on_adopt(
-    void *context, struct slice id, struct cluster_epoch epoch, const struct cluster_copy *copy)
+static int on_adopt(void *context, struct slice id, struct cluster_epoch epoch,
+    const struct cluster_copy *copy, bool complete)
 {
     struct member *member = context;
     struct object *object = object_of(id);
+    (void)complete;
     if (object->owner != NOBODY)
         cost_fail("an id has two owners");
     cost.orphans -= object->orphan;

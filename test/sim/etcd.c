@@ -323,7 +323,8 @@ static void renewed(struct node *node, const struct reply *answer)
     }
     /* R1: from when it was sent. */
     uint64_t from_ms = sim_keeps(w, SIM_R1_SENT) ? answer->sent_ms : node_ms(node);
-    node->last_valid_us = w->now_us + LEASE_US;
+    /* A node that stood still hears late what was true when it asked. */
+    node->last_valid_us = w->now_us + LEASE_US - (node_ms(node) - from_ms) * 1000;
     cluster_lease(node->core, from_ms + LEASE_MS - LEASE_MARGIN_MS, answer->newest, node_ms(node));
 }
 

@@ -441,8 +441,8 @@ void objects_dumped(
 /* ---- what the cluster asks ----------------------------------------------------------------------
  */
 
-static int adopt(
-    void *context, struct slice id, struct cluster_epoch epoch, const struct cluster_copy *copy)
+static int adopt(void *context, struct slice id, struct cluster_epoch epoch,
+    const struct cluster_copy *copy, bool complete)
 {
     struct objects *o = context;
     struct object *object = find_or_make(o, id);
@@ -457,7 +457,16 @@ static int adopt(
         object->copy = *copy;
         value_hold(copy->value);
     }
-    if (copy || object->waiting) /* weak reads were waiting: they get what the others get */
+    if (copy && complete) { /* R7: what its last owner released */
+        object->known = object->dirty = true;
+        object->ack = ACK_BACKUP;
+        object->deleted_ms = o->wall_ms;
+        set_now(object, next_version(o, object), copy->deleted, copy->value);
+        drop_copy(object);
+        written(o, object);
+    }
+    if (object->has_copy ||
+        object->waiting) /* weak reads were waiting: they get what the others get */
         load(o, object);
     return 0;
 }

@@ -44,12 +44,14 @@ static uint32_t samples(struct message *list)
                 .key = {UINT64_C(0x123456789abcdef0), 42},
                 .id = slice_of(id, variant == 2 ? 1 : 6),
                 .number = variant == 1 ? UINT64_MAX : 17,
+                .second_number = variant == 1 ? 0 : 16,
                 .member = 103,
                 .epoch = {5, 3},
                 .second_epoch = {variant, UINT64_MAX},
                 .version = {5, 3, variant},
                 .second_version = {5, 2, UINT64_MAX},
                 .state = (enum message_state)(variant % STATE_COUNT),
+                .complete = variant % 2 == 1,
                 .operation = variant == 0   ? CLUSTER_READ
                              : variant == 1 ? CLUSTER_WRITE
                              : variant == 2 ? CLUSTER_DELETE

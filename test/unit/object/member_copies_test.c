@@ -37,6 +37,48 @@ START_TEST(a_copy_that_is_greater_becomes_a_write)
 }
 END_TEST
 
+/* Nothing above it is anywhere: it is shown without a look at the warehouse, and its dump finds out
+ * what is there. */
+START_TEST(a_complete_copy_is_a_write_at_once)
+{
+    ck_assert_int_eq(adopt_complete("a", v(4, 4, 7), "copy"), 0);
+    ASSERT_TOLD("written a 5.1.1 copy; ");
+    ck_assert_uint_eq(asked_count, 0);
+    ck_assert(shows("a", "copy"));
+    ck_assert_uint_eq(metrics()->dirty, 1);
+    struct version stored;
+    ck_assert(!store_peek_stored(store, id_of("a"), &stored));
+    persist("a", NULL);
+    assert_asked(0, true, "a", v(5, 1, 1));
+    ck_assert(!asked[0].expected_known);
+    conflicted(0, v(4, 4, 6));
+    assert_asked(1, true, "a", v(5, 1, 1));
+    ck_assert_int_eq(version_compare(asked[1].expected, v(4, 4, 6)), 0);
+    dumped(1, 0);
+    ASSERT_TOLD("stored a 5.1.1; released a; ");
+    /* A tombstone. */
+    ck_assert_int_eq(adopt_complete("b", v(4, 4, 8), NULL), 0);
+    ck_assert_int_eq(get("b", NULL), STORE_ABSENT);
+    ck_assert_uint_eq(metrics()->dirty, 1);
+    ck_assert_uint_eq(asked_count, 2);
+}
+END_TEST
+
+/* It cannot be written: then it is compared, as any other. */
+START_TEST(a_complete_copy_that_cannot_be_written_is_compared)
+{
+    reserve_status = BRAIN_ENOMEM;
+    ck_assert_int_eq(adopt_complete("a", v(4, 4, 7), "copy"), 0);
+    ASSERT_TOLD("");
+    assert_asked(0, false, "a", NONE);
+    reserve_status = 0;
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
+    loaded(0, v(4, 4, 6), "older");
+    ASSERT_TOLD("written a 5.1.1 copy; ");
+    ASSERT_ANSWERED("0 found copy; ");
+}
+END_TEST
+
 START_TEST(a_copy_that_is_not_greater_gives_way)
 {
     adopt("a", v(4, 4, 7), "copy");
@@ -544,6 +586,8 @@ int main(void)
     TCase *tcase = tcase_create("alone");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_copy_that_is_greater_becomes_a_write);
+    tcase_add_test(tcase, a_complete_copy_is_a_write_at_once);
+    tcase_add_test(tcase, a_complete_copy_that_cannot_be_written_is_compared);
     tcase_add_test(tcase, a_copy_that_is_not_greater_gives_way);
     tcase_add_test(tcase, a_copy_may_be_a_tombstone);
     tcase_add_test(tcase, a_copy_waits_for_a_load_as_long_as_it_takes);

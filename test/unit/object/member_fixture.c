@@ -352,7 +352,13 @@ int persist(const char *id, struct store_waiter *waiter)
 int adopt(const char *id, struct version version, const char *bytes)
 {
     struct value value = value_of(bytes ? bytes : "");
-    return store_adopt(store, id_of(id), version, bytes ? &value : NULL, now);
+    return store_adopt(store, id_of(id), version, bytes ? &value : NULL, false, now);
+}
+
+int adopt_complete(const char *id, struct version version, const char *bytes)
+{
+    struct value value = value_of(bytes ? bytes : "");
+    return store_adopt(store, id_of(id), version, bytes ? &value : NULL, true, now);
 }
 
 int restamp(const char *id)

@@ -50,6 +50,7 @@ int get(const char *id, struct store_waiter *waiter);
 bool shows(const char *id, const char *wanted);
 int persist(const char *id, struct store_waiter *waiter);
 int adopt(const char *id, struct version version, const char *bytes);
+int adopt_complete(const char *id, struct version version, const char *bytes);
 int restamp(const char *id);
 void loaded(size_t i, struct version version, const char *bytes);
 void load_fails(size_t i);

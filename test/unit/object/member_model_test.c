@@ -174,7 +174,9 @@ static void complete(struct model *model, struct operation *operation)
             store_loaded(model->store, o.object, BRAIN_EWAREHOUSE, NULL, NULL, model->now_ms);
             return;
         }
-        if (!o.orphan && place->pending && !is_above(place->copy.version, cell.version))
+        /* Abandoned, or about to be: then it may be compared still. */
+        if ((!o.orphan || model->abandoning) && place->pending &&
+            !is_above(place->copy.version, cell.version))
             place->pending = false;
         struct slice slice = bytes_of(cell.number);
         struct value value = {NULL, slice.data, slice.size};
@@ -508,8 +510,10 @@ static bool claim(struct model *model, unsigned id)
     struct slice slice = bytes_of(place->copy.number);
     struct value value = {NULL, slice.data, slice.size};
     place->pending = true;
+    /* Nothing above it is anywhere, and who released it could tell. */
+    bool complete = copy_wins && roll(model, 2) == 0;
     if (store_adopt(model->store, id_of(id, text), place->copy.version,
-            place->copy.deleted ? NULL : &value, model->now_ms) != 0) {
+            place->copy.deleted ? NULL : &value, complete, model->now_ms) != 0) {
         expect(model, model->faults);
         leave(place);
         return false;
