@@ -40,7 +40,7 @@ Umask 077
 AllowOverwrite on
 AllowStoreRestart on
 TimesGMT on
-MaxInstances 100
+MaxInstances 2000
 MaxLoginAttempts 10
 TimeoutIdle 60
 TimeoutLinger 1

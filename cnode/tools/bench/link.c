@@ -225,9 +225,11 @@ struct request *link_oldest(const struct link *link)
     return &link->requests[link->free_slots[(link->taken - used) & (link->slots - 1)]];
 }
 
-static void finish(struct link *link, struct request *request)
+static void finish(struct link *link, struct request *request, bool right)
 {
     struct tally *tally = link->tally;
+    if (tally->on_answer != NULL)
+        tally->on_answer(link, request, right);
     uint32_t operations = 1 + request->sets;
     tally->answered += operations;
     link->outstanding -= request->sets + (request->is_barrier ? 0 : 1);
@@ -244,7 +246,7 @@ static void finish(struct link *link, struct request *request)
 
 void link_answered(struct link *link, struct request *request)
 {
-    finish(link, request);
+    finish(link, request, true);
 }
 
 void link_wrong(struct link *link, struct request *request, const char *format, ...)
@@ -259,7 +261,7 @@ void link_wrong(struct link *link, struct request *request, const char *format, 
         snprintf(tally->wrong, sizeof(tally->wrong), "%s %.64s was answered with %s",
             request->kind == REQUEST_GET ? "get" : "set", link_id(link, request->key, id), what);
     }
-    finish(link, request);
+    finish(link, request, false);
 }
 
 int link_fail(struct link *link, const char *format, ...)

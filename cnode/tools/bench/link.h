@@ -19,6 +19,9 @@ enum {
     REST_LIMIT = 4096,
 };
 
+struct link;
+struct request;
+
 /* What all links count together. */
 struct tally {
     bool measuring;
@@ -28,6 +31,8 @@ struct tally {
     char wrong[SENTENCE_LIMIT];   /* the first wrong answer; empty: none */
     char failure[SENTENCE_LIMIT]; /* why the run cannot go on; empty: it can */
     struct histogram latency;     /* ns */
+    /* NULL, or called for each answer, while the request is still as it was asked. */
+    void (*on_answer)(const struct link *link, const struct request *request, bool right);
 };
 
 enum request_kind { REQUEST_GET, REQUEST_SET, REQUEST_KINDS };
