@@ -29,6 +29,10 @@ enum {
         8000,                  /* doubling, while it answers and closes: another cookie, no room */
     MEMBER_SAY_MS = 60000,     /* between two log lines on failing */
     MEMBER_FORGET_MS = 600000, /* not asked for: it may have left the cluster for good */
+    /* So long a handshake of ours wins over one that the peer begins. It takes a few round trips;
+     * one that hangs (the peer's machine was cut off, and is back) must not keep the peer away for
+     * all of handshake_timeout. */
+    MEMBER_SHAKE_MS = 1000,
     MEMBERS_LIMIT = 4096,
     HOST_LIMIT = 255,
 };
@@ -43,6 +47,7 @@ struct dial {
     char host[HOST_LIMIT + 1];
     uint16_t port;                       /* 0: epmd knows */
     uint64_t retry_ms, asked_ms, say_ms; /* of members: not before; last asked; not before */
+    uint64_t linked_ms;                  /* when the handshake began */
     char alive[UINT8_MAX + 1];
     enum dial_state state;
     uv_timer_t timer; /* the pause, or the time limit of connect(2) */
@@ -184,6 +189,7 @@ static void link_up(struct dial *dial)
     int fd = dial->fd;
     dial->fd = -1;
     dial->state = LINKED;
+    dial->linked_ms = uv_now(node->loop);
     node_tune_socket(fd);
     if (connection_open(node, fd, HANDSHAKE_INITIATOR, slice_of_string(dial->name),
             &dial->addresses[dial->address], dial) == NULL) {
@@ -464,7 +470,8 @@ bool dialler_knows(const struct node *node, struct slice name)
 bool dialler_shakes_hands(const struct node *node, struct slice name)
 {
     const struct dial *dial = dial_of(node, name);
-    return dial != NULL && dial->state == LINKED && !dial->up;
+    return dial != NULL && dial->state == LINKED && !dial->up &&
+           uv_now(node->loop) - dial->linked_ms < MEMBER_SHAKE_MS;
 }
 
 static void on_forgotten(uv_handle_t *handle)

@@ -212,7 +212,7 @@ void dialler_release(struct node *node);
 void dialler_clock(struct node *node);
 /* Was a link to this node asked for lately? */
 bool dialler_knows(const struct node *node, struct slice name);
-/* Is a connection to this member in its handshake? */
+/* Is a connection to this member in its handshake, and has not been for too long? */
 bool dialler_shakes_hands(const struct node *node, struct slice name);
 /* A link to a member that is up: dial_lost will not say why it ended. */
 bool dial_is_quiet(const struct dial *dial);

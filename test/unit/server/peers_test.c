@@ -380,6 +380,31 @@ START_TEST(nobody_there)
 }
 END_TEST
 
+/* What b dialled takes the connection and says nothing. b has the greater name, so its own
+ * handshake would win over a's for as long as it hangs. */
+START_TEST(a_handshake_that_hangs_keeps_nobody_away)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    const int mute = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(mute, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(mute, 8), 0);
+    ck_assert_int_eq(getsockname(mute, (struct sockaddr *)&address, &size), 0);
+    b->options.channel.handshake_timeout_ms = 60000;
+    start(a);
+    start(b);
+    const struct member elsewhere = {.name = "a@localhost", .seen.port = ntohs(address.sin_port)};
+    say(b, &elsewhere, 1, 1, 5);
+    turn_until(metric_of(&b->seen, "handshakes_pending") == 1, 3000);
+    for (uint64_t number = 1; number < 100 && b->heard_count == 0; number++) {
+        say(a, b, 1, number, 5);
+        turn_for(100);
+    }
+    ck_assert_uint_gt(b->heard_count, 0);
+    close(mute);
+}
+END_TEST
+
 START_TEST(names_that_are_no_members)
 {
     static const char *const names[] = {"", "b", "@", "b@", "@localhost", "b@local host", "b@b@b",
@@ -718,6 +743,7 @@ int main(void)
     tcase_add_checked_fixture(wrong, set_up, tear_down);
     tcase_set_timeout(wrong, 120);
     tcase_add_test(wrong, nobody_there);
+    tcase_add_test(wrong, a_handshake_that_hangs_keeps_nobody_away);
     tcase_add_test(wrong, names_that_are_no_members);
     tcase_add_test(wrong, another_protocol_is_refused_and_tried_again);
     tcase_add_test(wrong, a_malformed_message_ends_the_link);
