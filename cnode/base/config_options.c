@@ -66,6 +66,7 @@ static const struct limits limits_of[CONFIG_OPTION_COUNT] = {
      */
     [CONFIG_AT_manager_lease] = {2000, 3600000, "milliseconds"},
     [CONFIG_AT_backups] = AMOUNT(0, 7),
+    [CONFIG_AT_rejoin_wait] = {0, 3600000, "milliseconds"},
     [CONFIG_AT_handoff_uses] = AMOUNT(0, 1000000),
     [CONFIG_AT_log_max_size] = BYTES(1000),
     [CONFIG_AT_log_max_num_of_files] = AMOUNT(0, 1000),

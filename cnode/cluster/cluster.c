@@ -211,7 +211,6 @@ const struct cluster_metrics *cluster_metrics(struct cluster *c, uint64_t now_ms
 {
     struct cluster_metrics *m = &c->metrics;
     m->members = c->view ? c->view->count : 0;
-    m->view = cluster_view_number(c);
     m->serving = cluster_serves(c, now_ms);
     m->owned = c->owned;
     m->directory = c->directory;
@@ -271,6 +270,11 @@ bool cluster_owns(const struct cluster *c, struct slice id, struct cluster_epoch
     if (epoch)
         *epoch = place->epoch;
     return true;
+}
+
+bool cluster_has_holders(const struct cluster *c)
+{
+    return c->view && c->view->holders > 0;
 }
 
 struct slice cluster_home(const struct cluster *c, struct slice id)

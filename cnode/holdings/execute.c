@@ -161,23 +161,38 @@ static void run_read(struct holdings *h, struct cluster_request *request)
 /* ---- the rest ---------------------------------------------------------------------------------
  */
 
-/* What another member asks for may be anything. */
-static enum store_ack ack_of(const struct cluster_request *request)
+/* With nobody to hold copies, what survives most is the journal. Asked when the write is executed:
+ * it may have waited for the view that says so. */
+static enum store_ack ack_now(const struct holdings *h, enum store_ack ack)
 {
-    return request->ack <= STORE_ACK_BACKUP ? (enum store_ack)request->ack : STORE_ACK_WAREHOUSE;
+    if (ack != STORE_ACK_BACKUP || cluster_has_holders(h->cluster))
+        return ack;
+    return h->events.record_dead != NULL ? STORE_ACK_JOURNAL : STORE_ACK_MEMORY;
+}
+
+/* What another member asks for may be anything. */
+static enum store_ack ack_of(const struct holdings *h, const struct cluster_request *request)
+{
+    return request->ack <= STORE_ACK_BACKUP ? ack_now(h, (enum store_ack)request->ack)
+                                            : STORE_ACK_WAREHOUSE;
 }
 
 static int write(struct holdings *h, struct cluster_request *request, struct writing *writing,
     struct store_waiter *waiter)
 {
     struct writing *outer = h->writing;
-    *writing = (struct writing){
-        .id = request->id, .ack = ack_of(request), .execution = (struct execution *)(void *)waiter};
+    *writing = (struct writing){.id = request->id,
+        .ack = ack_of(h, request),
+        .execution = (struct execution *)(void *)waiter};
     h->writing = writing;
-    int status =
-        request->kind == CLUSTER_DELETE
-            ? store_delete(h->store, request->id, writing->ack, h->now_ms, waiter)
-            : store_set(h->store, request->id, request->value, writing->ack, h->now_ms, waiter);
+    /* Where there is a journal the record is waited for as well, while the copies are on their way:
+     * all members may end at once. */
+    const enum store_ack ack = writing->ack == STORE_ACK_BACKUP && h->events.record_dead != NULL
+                                   ? STORE_ACK_JOURNAL
+                                   : writing->ack;
+    int status = request->kind == CLUSTER_DELETE
+                     ? store_delete(h->store, request->id, ack, h->now_ms, waiter)
+                     : store_set(h->store, request->id, request->value, ack, h->now_ms, waiter);
     h->writing = outer;
     return status;
 }
@@ -323,6 +338,7 @@ int holdings_write(struct holdings *h, struct slice id, uint64_t hash, const str
 {
     holdings_see(h, now_ms);
     bool alone = is_alone(h);
+    ack = ack_now(h, ack);
     if (told && will_wait(h, ack, alone))
         return STORE_WAIT;
     if (alone) {

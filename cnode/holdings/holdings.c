@@ -162,7 +162,7 @@ static void on_written(void *member, struct slice id, struct version version,
     writing->waits = holders != 0 || replicated;
     writing->replicated = replicated;
     writing->version = version;
-    if (replicated && writing->execution)
+    if (writing->execution && (replicated || (holders != 0 && writing->ack == STORE_ACK_BACKUP)))
         writing->execution->needs = version;
 }
 

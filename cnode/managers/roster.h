@@ -32,7 +32,11 @@ int roster_view(const struct roster *roster, uint64_t history, struct managers_v
 
 /* A history is 24 bits of the time when it began, in units of 64 s since 2025, and 40 random ones.
  * The number of a view is that time, and 40 bits of etcd's revision. */
-enum { ROSTER_REVISION_BITS = 40, ROSTER_ERA_S = 64, ROSTER_ERA_LIMIT = 1 << 24 };
+enum {
+    ROSTER_REVISION_BITS = MANAGERS_REVISION_BITS,
+    ROSTER_ERA_S = 64,
+    ROSTER_ERA_LIMIT = 1 << 24
+};
 static inline uint64_t roster_era(uint64_t history)
 {
     return history >> ROSTER_REVISION_BITS;

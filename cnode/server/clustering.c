@@ -44,13 +44,10 @@ uint64_t clustering_now(struct clustering *clustering)
 /* ---- views ------------------------------------------------------------------------------------
  */
 
-/* With nobody to hold copies, what survives most is the journal. */
 static void look_at_holders(struct clustering *clustering)
 {
     const struct config *config = clustering->config;
     const size_t others = clustering->members.view.count - 1;
-    const enum store_ack alone = config->journal ? STORE_ACK_JOURNAL : STORE_ACK_MEMORY;
-    clustering->service->backup_ack = others > 0 ? STORE_ACK_BACKUP : alone;
     if (others < config->backups && !clustering->short_of_holders)
         log_warning("backups = %" PRIu64 ", but there are %zu other members: changed objects have "
                     "no more holders than that",
@@ -69,13 +66,54 @@ static int install_in_replica(
     return replica_view(clustering->replica, view, clustering->incarnation, now_ms);
 }
 
+static struct slice own_name(const struct clustering *clustering)
+{
+    return slice_of_string(clustering->config->node);
+}
+
 /* When all lost their membership at once (etcd was out of reach of all for a lease, or made anew),
  * all come back at about the same time, with everything they had as copies. Who is the first would
- * find nobody who holds what it is asked for, and take it for absent: it waits for the others. */
+ * find nobody who holds what it is asked for, and take it for absent: it waits for the others. So
+ * it does when all processes ended at once (returning.h). */
 bool clustering_awaits_others(const struct clustering *clustering)
 {
+    if (!clustering->took_part)
+        return returning_waits(&clustering->returning, &clustering->members, own_name(clustering),
+            uv_now(clustering->loop), clustering->config->rejoin_wait);
     return clustering->joins > 1 && clustering->members.view.count < clustering->confirmed &&
            uv_now(clustering->loop) - clustering->joined_ms < clustering->config->manager_lease / 2;
+}
+
+/* It takes part for the first time. Who is not back is counted and named, unless there is somebody
+ * who goes on. */
+static void end_waiting(struct clustering *clustering)
+{
+    char text[MEMBERS_TEXT_SIZE];
+    const struct returning *returning = &clustering->returning;
+    clustering->took_part = true;
+    const size_t missing = returning_missing(
+        returning, &clustering->members, own_name(clustering), text, sizeof(text));
+    if (missing == 0 || returning->over)
+        return;
+    clustering->metrics.not_back += missing;
+    log_error("%zu members of the last view did not come back in rejoin_wait, %" PRIu64
+              " ms: %s; this node goes on without them, and without what only they have",
+        missing, clustering->config->rejoin_wait, text);
+}
+
+/* For the next process. */
+static void keep_view(struct clustering *clustering)
+{
+    const struct cluster_view *view = &clustering->members.view;
+    struct buffer lines;
+    if (clustering->left_nothing || clustering->joining)
+        return;
+    buffer_init(&lines);
+    for (size_t i = 0; i < view->count; i++)
+        lease_file_add_member(&lines, view->members[i].incarnation, view->members[i].name);
+    if (buffer_status(&lines) == 0)
+        lease_keeper_note_members(&clustering->lease_keeper, buffer_slice(&lines));
+    buffer_release(&lines);
 }
 
 void clustering_install(struct clustering *clustering)
@@ -94,6 +132,8 @@ void clustering_install(struct clustering *clustering)
         status = cluster_join(
             cluster, clustering->incarnation, view, clustering->joined_until_ms, now_ms);
         clustering->joining = status != 0;
+        if (status == 0 && !clustering->took_part)
+            end_waiting(clustering);
     }
     if (status == 0)
         status = install_in_replica(clustering, view, now_ms);
@@ -103,6 +143,7 @@ void clustering_install(struct clustering *clustering)
     /* What is told later is who lost it at the same time as this node. */
     if (!clustering->joining && now_ms < clustering->joined_until_ms)
         clustering->confirmed = view->count;
+    keep_view(clustering);
     look_at_holders(clustering);
 }
 
@@ -114,10 +155,12 @@ static void look_at_lease(struct clustering *clustering, uint64_t now_ms)
     const bool in = cluster_state(clustering->cluster) == CLUSTER_IN ||
                     cluster_state(clustering->cluster) == CLUSTER_DRAINED;
     const bool serves = cluster_serves(clustering->cluster, now_ms);
-    if (in && !serves && clustering->serving)
+    if (in && !serves && clustering->serving) {
+        const char *error = clustering_last_error(clustering);
         log_error("fenced: etcd did not confirm the lease in time, or not the members of this "
-                  "view; reads and writes wait (%s)",
-            clustering_last_error(clustering));
+                  "view; reads and writes wait%s%s",
+            error[0] != '\0' ? ": " : "", error);
+    }
     if (in && serves && clustering->fenced)
         log_info("no longer fenced: the same lease was confirmed");
     if (in)
@@ -151,7 +194,9 @@ static void look_at_membership(struct clustering *clustering)
 {
     if (cluster_state(clustering->cluster) != CLUSTER_OUT)
         return;
-    if (clustering->rejoin) {
+    if (clustering->rejoin && clustering->draining && clustering_is_drained(clustering)) {
+        /* Whoever was told to stop joins again only for what it has to give. */
+    } else if (clustering->rejoin) {
         if (uv_now(clustering->loop) >= clustering->rejoin_ms)
             join(clustering);
     } else if (!clustering->leaving)
@@ -306,7 +351,11 @@ int clustering_prepare(struct clustering *clustering, const struct config *confi
     uv_timer_init(loop, &clustering->timer);
     clustering->turn.data = clustering->timer.data = clustering;
     lease_keeper_init(&clustering->lease_keeper, loop, config->data_dir);
-    clustering->predecessor = lease_file_read(clustering->lease_keeper.path);
+    returning_init(&clustering->returning);
+    clustering->predecessor =
+        lease_file_read(clustering->lease_keeper.path, &clustering->returning.lines);
+    /* Until this process takes part itself. */
+    lease_keeper_note_members(&clustering->lease_keeper, clustering->predecessor.members);
     *why = sentence;
     int status = config_manager_password(config, &clustering->password, sentence);
     if (status != 0)
@@ -376,7 +425,10 @@ int clustering_start(struct clustering *clustering, uint16_t port, const char **
 
 void clustering_metrics_register(struct metrics_registry *registry, struct clustering *clustering)
 {
+    const char *group = "cluster";
+    const struct clustering_metrics *source = &clustering->metrics;
     cluster_metrics_register(registry, clustering->cluster);
+    CLUSTERING_METRICS(METRICS_ROW)
     holdings_metrics_register(registry, clustering->holdings);
     peers_metrics_register(registry, clustering->peers);
     if (clustering->replica != NULL)
@@ -385,8 +437,12 @@ void clustering_metrics_register(struct metrics_registry *registry, struct clust
 
 void clustering_refresh(struct clustering *clustering)
 {
-    if (clustering->cluster != NULL)
+    if (clustering->cluster != NULL) {
+        const uint64_t view = cluster_view_number(clustering->cluster);
+        clustering->metrics.view = managers_revision_of(view);
+        clustering->metrics.history = managers_history_of(view);
         cluster_metrics(clustering->cluster, managers_now_ms());
+    }
     if (clustering->replica != NULL)
         replica_metrics(clustering->replica);
 }
@@ -427,6 +483,10 @@ const char *clustering_last_error(const struct clustering *clustering)
 void clustering_drain(struct clustering *clustering)
 {
     clustering->draining = true;
+    if (!clustering->took_part) {
+        clustering_leave(clustering);
+        return;
+    }
     if (clustering->cluster != NULL)
         cluster_drain(clustering->cluster, clustering_now(clustering));
     clustering_touch(clustering);
@@ -441,13 +501,24 @@ bool clustering_is_drained(struct clustering *clustering)
         return true;
     case CLUSTER_OUT:
         /* Never a member: nothing was answered, what the journal brought back is still in it. */
-        return clustering->joins == 0 ||
+        return !clustering->took_part ||
                cluster_metrics(clustering->cluster, managers_now_ms())->copies == 0;
     case CLUSTER_ABANDONING:
     case CLUSTER_IN:
         break;
     }
     return false;
+}
+
+void clustering_left_nothing(struct clustering *clustering)
+{
+    clustering->left_nothing = true;
+    lease_keeper_note_members(&clustering->lease_keeper, slice_of(NULL, 0));
+}
+
+bool clustering_is_out(const struct clustering *clustering)
+{
+    return clustering->cluster == NULL || cluster_state(clustering->cluster) == CLUSTER_OUT;
 }
 
 void clustering_left_over(struct clustering *clustering, uint64_t *owned, uint64_t *copies)
@@ -469,7 +540,8 @@ void clustering_leave(struct clustering *clustering)
         return;
     }
     clustering->storage->lease_until_ms = 0;
-    cluster_lost(clustering->cluster, clustering_now(clustering));
+    if (!clustering_is_out(clustering))
+        cluster_lost(clustering->cluster, clustering_now(clustering));
     clustering_touch(clustering);
     uv_timer_start(&clustering->timer, on_timer, 0, 0);
 }
@@ -528,6 +600,7 @@ void clustering_release(struct clustering *clustering, void (*closed)(void *cont
         holdings_destroy(clustering->holdings);
     clustering->holdings = NULL;
     members_release(&clustering->members);
+    returning_release(&clustering->returning);
     heap_release(clustering->password);
     clustering->password = NULL;
     if (clustering->managers != NULL)

@@ -15,10 +15,22 @@
 #include "lease_file.h"
 #include "members.h"
 #include "peers.h"
+#include "returning.h"
 #include "routing.h"
 #include "storage.h"
 
+/* In one group with the core's. */
+#define CLUSTERING_METRICS(X)                                                                      \
+    X(view, GAUGE, "etcd's revision of the installed view, as in the log")                         \
+    X(history, GAUGE, "when the history began that the view is of: units of 64 s since 2025")      \
+    X(not_back, COUNTER, "members of the last view that this node went on without at its start")
+
+struct clustering_metrics {
+    METRICS_FIELDS(CLUSTERING_METRICS)
+};
+
 struct clustering {
+    struct clustering_metrics metrics;
     const struct config *config;
     uv_loop_t *loop;
     uv_prepare_t turn;
@@ -33,7 +45,8 @@ struct clustering {
     struct managers *managers;
     struct members members;
     struct lease_keeper lease_keeper;
-    struct lease_record predecessor;
+    struct lease_record predecessor; /* its members are returning.lines */
+    struct returning returning;
     char *password;
     int64_t lease;      /* 0: none */
     uint64_t seed;      /* of ids */
@@ -56,8 +69,11 @@ struct clustering {
     size_t confirmed;     /* members of the view in which the lease was last confirmed */
     bool serving, fenced; /* when last looked, for the log */
     bool short_of_holders;
+    bool took_part; /* the core was a member, once: it may have answered, and hold what others want
+                     */
     bool draining;
-    bool leaving; /* no join any more */
+    bool left_nothing; /* drained: the next process has nothing to come back for */
+    bool leaving;      /* no join any more */
     bool leave_asked;
     bool left;    /* etcd has said so */
     bool stopped; /* the core is told nothing any more */
@@ -90,11 +106,17 @@ const char *clustering_last_error(const struct clustering *clustering);
 
 /* ---- the end ---- */
 
-/* Hands over or persists what is owned; goes on until clustering_is_drained. */
+/* Hands over or persists what is owned; goes on until clustering_is_drained. A node that never took
+ * part leaves at once; one that has lost its membership joins again only to hand over what it
+ * holds. */
 void clustering_drain(struct clustering *clustering);
 /* Nothing is owned, and of what is held for others nothing has no owner; or this node is no member
  * and holds nothing that is not in its journal as well. */
 bool clustering_is_drained(struct clustering *clustering);
+/* It is drained: the next process waits for nobody. */
+void clustering_left_nothing(struct clustering *clustering);
+/* Nobody answers what waits here, and nothing more will be: it is no member, and becomes none. */
+bool clustering_is_out(const struct clustering *clustering);
 /* For the progress: objects that are owned, copies that are held. */
 void clustering_left_over(struct clustering *clustering, uint64_t *owned, uint64_t *copies);
 /* Gives up what is still owned, and the membership; `left` is set when that is done. */

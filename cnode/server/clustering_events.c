@@ -39,7 +39,8 @@ static void on_evict(void *context, const struct cluster_member *member, uint64_
 static void on_behind(void *context, uint64_t view)
 {
     (void)context;
-    log_debug("a member has view %" PRIu64 ", which is newer than ours", view);
+    log_debug("a member has view %" PRIu64 " of history %" PRIu64 ", which is newer than ours",
+        managers_revision_of(view), managers_history_of(view));
 }
 
 static void on_copy_changed(void *context, struct slice id, const struct cluster_copy *copy)
@@ -150,6 +151,9 @@ static int on_message(
     struct clustering *clustering = context;
     const uint64_t now_ms = clustering_now(clustering);
     clustering_touch(clustering);
+    if (clustering->joining && !clustering->took_part)
+        returning_hear(&clustering->returning, &clustering->members,
+            slice_of_string(clustering->config->node), from);
     int status = 0;
     if (!replica_is_message(value_slice(*message)))
         status = cluster_receive(clustering->cluster, from, message, marks, now_ms);
@@ -182,8 +186,6 @@ struct peers_events clustering_peers_events(struct clustering *clustering)
 /* ---- managers -> the core ---------------------------------------------------------------------
  */
 
-enum { TEXT_SIZE = 600 };
-
 /* Gives the membership up and joins anew, where what managers tell cannot be used. */
 static void start_over(struct clustering *clustering, const char *why)
 {
@@ -193,13 +195,6 @@ static void start_over(struct clustering *clustering, const char *why)
     clustering->storage->lease_until_ms = 0;
     cluster_lost(clustering->cluster, clustering_now(clustering));
     managers_leave(clustering->managers);
-}
-
-/* A number as people know it: etcd's revision, which is the lower part. */
-static uint64_t revision_of(const struct managers_view *view)
-{
-    enum { REVISION_BITS = 40 };
-    return view->number & ((UINT64_C(1) << REVISION_BITS) - 1);
 }
 
 /* Sets the newest list; false: it could not be used. */
@@ -214,12 +209,28 @@ static bool take_view(struct clustering *clustering, const struct managers_view 
 /* R4 says how the rest is safe; what people should know is that it happened. */
 static void note_joined(struct clustering *clustering, const struct managers_event *event)
 {
-    char text[TEXT_SIZE];
+    char text[MEMBERS_TEXT_SIZE];
     if (event->reset)
         log_warning("etcd's data is another, or older, than when this node was last a member");
-    log_info("%s the cluster: view %" PRIu64 ", %zu members: %s",
-        clustering->joins++ == 0 ? "joined" : "joined again", revision_of(&event->view),
-        event->view.count, members_text(&clustering->members, text, sizeof(text)));
+    log_info("joined the cluster%s: view %" PRIu64 " of history %" PRIu64 ", %zu members: %s",
+        clustering->joins++ == 0 ? "" : " again", managers_revision_of(event->view.number),
+        managers_history_of(event->view.number), event->view.count,
+        members_text(&clustering->members, text, sizeof(text)));
+}
+
+static void note_waiting(struct clustering *clustering)
+{
+    char text[MEMBERS_TEXT_SIZE];
+    if (clustering->took_part) {
+        log_info("there were %zu members: the others are waited for, %" PRIu64 " ms at most",
+            clustering->confirmed, clustering->config->manager_lease / 2);
+        return;
+    }
+    returning_missing(&clustering->returning, &clustering->members,
+        slice_of_string(clustering->config->node), text, sizeof(text));
+    log_info("members of the last view are not back yet, and may hold what was not persisted: %s; "
+             "unless others have gone on they are waited for, %" PRIu64 " ms at most",
+        text, clustering->config->rejoin_wait);
 }
 
 static void joined(struct clustering *clustering, const struct managers_event *event)
@@ -232,22 +243,24 @@ static void joined(struct clustering *clustering, const struct managers_event *e
         return;
     note_joined(clustering, event);
     clustering->storage->lease_until_ms = event->until_ms;
+    if (clustering->returning.since_ms == 0)
+        clustering->returning.since_ms = clustering->joined_ms;
     if (clustering_awaits_others(clustering))
-        log_info("there were %zu members: the others are waited for, %" PRIu64 " ms at most",
-            clustering->confirmed, clustering->config->manager_lease / 2);
+        note_waiting(clustering);
     clustering_install(clustering);
 }
 
 static void changed(struct clustering *clustering, const struct managers_view *view)
 {
-    char text[TEXT_SIZE];
+    char text[MEMBERS_TEXT_SIZE];
     if (members_contradict(&clustering->members, view)) {
         start_over(clustering, "etcd's data is another than before");
         return;
     }
     if (!take_view(clustering, view))
         return;
-    log_info("view %" PRIu64 ": %zu members: %s", revision_of(view), view->count,
+    log_info("view %" PRIu64 " of history %" PRIu64 ": %zu members: %s",
+        managers_revision_of(view->number), managers_history_of(view->number), view->count,
         members_text(&clustering->members, text, sizeof(text)));
     clustering_install(clustering);
 }
@@ -323,6 +336,8 @@ static void left(struct clustering *clustering, bool confirmed)
         clustering->restarting = false;
         return;
     }
+    if (clustering->joins == 0)
+        return;
     if (confirmed)
         log_info("left the cluster");
     else
@@ -335,6 +350,9 @@ void clustering_managers_event(void *context, const struct managers_event *event
     if (clustering->stopped)
         return;
     clustering_touch(clustering);
+    /* It was told to stop: a join that was under way is undone by managers_leave. */
+    if (clustering->leaving && clustering_is_out(clustering) && event->kind != MANAGERS_LEFT)
+        return;
     switch (event->kind) {
     case MANAGERS_LEASE:
         clustering->lease = event->lease;

@@ -5,6 +5,9 @@
 #include "brain/cluster.h"
 #include "brain/managers.h"
 
+/* Room for the names of some members in a sentence. */
+enum { MEMBERS_TEXT_SIZE = 600 };
+
 struct members {
     uint64_t digest;
     struct managers_member *list; /* sorted by name */

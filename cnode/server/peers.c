@@ -79,10 +79,10 @@ static void on_news(
     (void)context;
     switch (news) {
     case PEERING_LINKED:
-        log_info("linked with member %.*s", (int)name.size, (const char *)name.data);
+        log_info("linked with %.*s", (int)name.size, (const char *)name.data);
         break;
     case PEERING_UNLINKED:
-        log_info("the link with member %.*s ended", (int)name.size, (const char *)name.data);
+        log_info("the link with %.*s ended", (int)name.size, (const char *)name.data);
         break;
     case PEERING_REFUSED:
         log_warning("the link with %.*s was closed: %s (first bytes %s)", (int)name.size,

@@ -336,6 +336,8 @@ static enum server_exit serve(struct server *server, const char *cookie)
     /* A long recovery is no turn: the watch begins when there is somebody to be served. */
     loop_watch_start(&server->watch, &server->loop);
     uv_run(&server->loop, UV_RUN_DEFAULT);
+    if (server->clustered)
+        lease_keeper_release(&server->clustering.lease_keeper);
     service_release(&server->service);
     return server->status;
 }

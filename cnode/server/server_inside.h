@@ -35,8 +35,9 @@ struct server {
     uv_signal_t signals[TRACKED_SIGNALS];
     uv_timer_t drain;
     uint64_t started_ms;
-    uint64_t drain_started_ms, drain_reported_ms, drain_total, drain_left;
-    uint64_t phase_ms; /* when the phase began */
+    uint64_t drain_started_ms, drain_reported_ms, drain_total;
+    uint64_t drain_left, owned_left, copies_left; /* when drain_timeout was over */
+    uint64_t phase_ms;                            /* when the phase began */
     enum stop_phase phase;
     bool given_up; /* drain_timeout is over, and the membership is still to be ended */
     enum server_exit status;

@@ -5,6 +5,7 @@
  * Then it stops answering its own clients, stops serving, tells etcd, and lingers until the others
  * have heard of it. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "brain/log.h"
@@ -74,12 +75,24 @@ static const char *fate_of_unsaved(struct server *server)
                : " and are lost";
 }
 
+/* What it still was to the others, at the end of a member's last sentence; "": nothing. */
+static const char *left_over_text(uint64_t owned, uint64_t copies)
+{
+    static char text[96];
+    text[0] = '\0';
+    if (owned > 0 || copies > 0)
+        snprintf(text, sizeof(text),
+            "; %" PRIu64 " objects were still owned, %" PRIu64 " copies still held", owned, copies);
+    return text;
+}
+
 /* What is still dirty when drain_timeout is over cannot be waited for: the thread of a warehouse
  * that hangs cannot be ended, so the process is. */
 static _Noreturn void give_up(struct server *server)
 {
-    log_error("stopped after drain_timeout: %" PRIu64 " objects could not be persisted%s",
-        server->drain_left, fate_of_unsaved(server));
+    log_error("stopped after drain_timeout: %" PRIu64 " objects could not be persisted%s%s",
+        server->drain_left, server->drain_left > 0 ? fate_of_unsaved(server) : "",
+        left_over_text(server->owned_left, server->copies_left));
     log_stop();
     _exit(SERVER_EXIT_FAILURE);
 }
@@ -87,8 +100,11 @@ static _Noreturn void give_up(struct server *server)
 _Noreturn void server_stop_at_once(struct server *server)
 {
     uint64_t unsaved = server->phase == STOP_CLOSING ? 0 : storage_unsaved(&server->storage);
-    log_error("second signal: stopped at once, %" PRIu64 " objects were not persisted%s", unsaved,
-        unsaved > 0 ? fate_of_unsaved(server) : "");
+    uint64_t owned = 0, copies = 0;
+    if (server->clustered)
+        clustering_left_over(&server->clustering, &owned, &copies);
+    log_error("second signal: stopped at once, %" PRIu64 " objects were not persisted%s%s", unsaved,
+        unsaved > 0 ? fate_of_unsaved(server) : "", left_over_text(owned, copies));
     log_stop();
     _exit(SERVER_EXIT_FAILURE);
 }
@@ -121,9 +137,20 @@ static void report(struct server *server, uint64_t unsaved)
 
 static void drained(struct server *server)
 {
-    log_info("everything is persisted%s (%" PRIu64 " objects in %" PRIu64 " ms)",
-        server->clustered ? " or handed over" : "", server->drain_total,
-        uv_now(&server->loop) - server->drain_started_ms);
+    uint64_t owned = 0, copies = 0;
+    if (server->clustered && clustering_is_out(&server->clustering))
+        clustering_left_over(&server->clustering, &owned, &copies);
+    if (copies > 0)
+        log_warning("no member of the cluster: %" PRIu64
+                    " objects that the journal brought back stay there for the next start",
+            copies);
+    else {
+        if (server->clustered)
+            clustering_left_nothing(&server->clustering);
+        log_info("everything is persisted%s (%" PRIu64 " objects in %" PRIu64 " ms)",
+            server->clustered ? " or handed over" : "", server->drain_total,
+            uv_now(&server->loop) - server->drain_started_ms);
+    }
     server->service.stopping = server->service.closing = true;
     if (server->clustered)
         begin_phase(server, STOP_FINISHING);
@@ -148,6 +175,7 @@ static void drain(struct server *server)
     server->drain_left = unsaved;
     if (!server->clustered)
         give_up(server);
+    clustering_left_over(&server->clustering, &server->owned_left, &server->copies_left);
     server->given_up = server->service.stopping = server->service.closing = true;
     begin_phase(server, STOP_LEAVING);
     clustering_leave(&server->clustering);
@@ -156,7 +184,7 @@ static void drain(struct server *server)
 static void finish(struct server *server, uint64_t waited_ms)
 {
     if (!list_is_empty(&server->clustering.routing.waiting) &&
-        waited_ms < server->config->server_exec_timeout)
+        !clustering_is_out(&server->clustering) && waited_ms < server->config->server_exec_timeout)
         return;
     begin_phase(server, STOP_LEAVING);
     clustering_leave(&server->clustering);
@@ -170,7 +198,7 @@ static void leave(struct server *server, uint64_t waited_ms)
 
 static void linger(struct server *server, uint64_t waited_ms)
 {
-    if (waited_ms < LINGER_MS && server->clustering.joins > 0)
+    if (waited_ms < LINGER_MS && server->clustering.took_part)
         return;
     if (server->given_up)
         give_up(server);

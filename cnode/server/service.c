@@ -35,7 +35,6 @@ void service_init(struct service *service, const struct config *config, uv_loop_
         .ack = default_ack(config),
         .has_journal = config->journal,
         .has_backups = config->manager_enable && config->backups > 0,
-        .backup_ack = STORE_ACK_BACKUP,
     };
 }
 
@@ -202,8 +201,6 @@ static int ack_of(const struct service *service, const struct command *command, 
         *ack = STORE_ACK_WAREHOUSE;
         break;
     }
-    if (*ack == STORE_ACK_BACKUP)
-        *ack = service->backup_ack;
     return 0;
 }
 

@@ -23,7 +23,6 @@ struct service {
     enum store_ack ack; /* of writes that do not say */
     bool has_journal;
     bool has_backups;           /* a cluster with backups: STORE_ACK_BACKUP may be asked for */
-    enum store_ack backup_ack;  /* what that is now: of a member without others, the journal */
     bool stopping;              /* writes are refused, reads are still answered */
     bool closing;               /* reads are refused too: everything is persisted */
     uint64_t refusal_logged_ms; /* 0: never */

@@ -285,7 +285,6 @@ struct cluster_options {
 
 #define CLUSTER_METRICS(X)                                                                         \
     X(members, GAUGE, "members of the view")                                                       \
-    X(view, GAUGE, "number of the view")                                                           \
     X(serving, GAUGE, "1 while this node may answer strongly")                                     \
     X(owned, GAUGE, "objects owned by this node")                                                  \
     X(directory, GAUGE, "objects of other owners in this node's directory")                        \
@@ -447,6 +446,9 @@ bool cluster_owns(const struct cluster *cluster, struct slice id, struct cluster
 /* Is nothing of this id under way here: neither owned, nor claimed, nor does a request of it wait?
  * Then what other members told of it may answer a read (replica.h). */
 bool cluster_is_idle(const struct cluster *cluster, struct slice id);
+/* Are there, in the installed view, members that hold what this node changes? Not when it is alone,
+ * or `backups` is 0. */
+bool cluster_has_holders(const struct cluster *cluster);
 /* The home's name in the installed view; empty: none. */
 struct slice cluster_home(const struct cluster *cluster, struct slice id);
 /* Is this node the home of the id's slot, and is that open? */

@@ -73,6 +73,7 @@
     X(STRING, manager_servers, "http://127.0.0.1:2379", "URLs of the etcd servers, with commas")   \
     X(STRING, manager_prefix, "brain/", "put before every key in etcd")                            \
     X(NUMBER, manager_lease, "10000", "ms that a membership outlives its last renewal")            \
+    X(NUMBER, rejoin_wait, "30000", "ms a restarted member waits for those it was a member with")  \
     X(NUMBER, backups, "1", "members besides its own that hold a changed object")                  \
     X(NUMBER, handoff_uses, "4", "uses in a row through one other node that move an object there") \
     X(STRING, replicate, "", "prefixes of ids that every member holds, with commas")               \

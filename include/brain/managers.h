@@ -32,7 +32,8 @@ enum {
     MANAGERS_NAME_LIMIT = 255,    /* bytes of a member's name */
     MANAGERS_ADDRESS_LIMIT = 255, /* and of its address */
     MANAGERS_MEMBERS_LIMIT = 4096,
-    MANAGERS_TEXT = 512, /* bytes of a sentence, with its NUL */
+    MANAGERS_TEXT = 512,         /* bytes of a sentence, with its NUL */
+    MANAGERS_REVISION_BITS = 40, /* of a view's number: etcd's revision; above them: its history */
 };
 
 struct managers_member {
@@ -176,6 +177,17 @@ void managers_metrics_register(struct metrics_registry *registry, const struct m
 /* Stops the thread without revoking anything (managers_leave does); `closed` is called on the loop,
  * after the last event, and `managers` is gone then. */
 void managers_close(struct managers *managers, void (*closed)(void *context));
+
+/* A view's number in its two parts, as people are told them: etcd's revision, and when its history
+ * began, in units of 64 s since 2025. */
+static inline uint64_t managers_revision_of(uint64_t view)
+{
+    return view & ((UINT64_C(1) << MANAGERS_REVISION_BITS) - 1);
+}
+static inline uint64_t managers_history_of(uint64_t view)
+{
+    return view >> MANAGERS_REVISION_BITS;
+}
 
 /* The clock of until_ms: it goes on while the machine sleeps. */
 static inline uint64_t managers_now_ms(void)

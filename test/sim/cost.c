@@ -23,7 +23,7 @@ static bool are_open(void)
         if (!member->up || member->slots_open_ns != 0)
             continue;
         const struct cluster_metrics *metrics = cluster_metrics(member->core, cost_now_ms());
-        if (metrics->view == cost.view && metrics->slots_open == metrics->slots)
+        if (cluster_view_number(member->core) == cost.view && metrics->slots_open == metrics->slots)
             member->slots_open_ns = cost.now_ns;
         else
             all = false;

@@ -364,6 +364,85 @@ def test_node_returns_with_a_dirty_journal(new_cluster):
         await_values(member, {**{id: (id, 4) for id in taken}, **{id: (id, 3) for id in free}}, BACK)
 
 
+DIRTY = {"max_dirty_ms": 0, "key_ttl": 600000}  # nothing is persisted by itself
+
+
+def test_all_die_at_once_and_return(new_cluster):
+    """kill -9 of every member under load, nothing of it in the warehouse: who comes back first waits for the others, so
+    from the first strong answer on nothing acknowledged is missing and nothing is older."""
+    cluster = new_cluster(3, backups=1, **DIRTY)
+    ids = [id for member in cluster.members for id in cluster.owned_by(member, 30, member.name.encode())]
+    with cluster.members[0].client() as client:
+        for id in ids[::2]:
+            assert put(client, id, (id, "old".encode()), "warehouse") == "ok"
+        for id in ids:
+            assert put(client, id, (id, 1)) == "ok"
+    load = Load(cluster.members, ids=16)
+    with load:
+        time.sleep(1)
+        for member in cluster.members:
+            member.kill()
+        for member in cluster.members:
+            member.start()
+            time.sleep(LEASE + 0.5)
+        await_values(cluster.members[0], {id: (id, 1) for id in ids}, BACK)
+        cluster.wait_joined()
+        time.sleep(0.5)
+    print(load.summary())
+    assert {name for _, name in load.refused} <= WAITING
+    load.check(*cluster.members)
+    for member in cluster.members:
+        await_values(member, {id: (id, 1) for id in ids}, PATIENCE)
+        assert member.metric("cluster", "not_back") == 0
+    assert "members of the last view are not back yet" in cluster.members[0].server.log
+
+
+def test_all_die_at_once_and_one_does_not_return(new_cluster):
+    """After rejoin_wait the others go on without it, and say so; what nobody has taken over it still brings back."""
+    cluster = new_cluster(3, backups=1, rejoin_wait=4000, **DIRTY)
+    a, b, c = cluster.members
+    ids = [id for member in cluster.members for id in cluster.owned_by(member, 20, member.name.encode())]
+    owners = {id: cluster.owner_of(id, a) for id in ids}
+    for member in cluster.members:
+        member.kill()
+    began = time.monotonic()
+    a.start()
+    b.start()
+    here = {id: (id, 0) for id in ids if owners[id] is not c}
+    assert 0 < len(here) < len(ids)
+    for member in (a, b):
+        await_values(member, here, BACK + 4)
+    assert time.monotonic() - began > 4
+    cluster.wait_joined(a, b)
+    assert sum(member.metric("cluster", "not_back") for member in (a, b)) > 0
+    assert any(f"1 members of the last view did not come back in rejoin_wait, 4000 ms: {c.name};" in member.server.log
+               for member in (a, b))
+    cluster.start(c)
+    for member in cluster.members:
+        await_values(member, {id: (id, 0) for id in ids}, BACK)
+    assert c.metric("cluster", "not_back") == 0
+
+
+def test_whoever_left_in_peace_waits_for_nobody(new_cluster):
+    """All are stopped, one after the other and then at once; the first to come back serves at once."""
+    cluster = new_cluster(3, backups=1, rejoin_wait=600000)
+    a, b, c = cluster.members
+    ids = cluster.owned_by(a, 20)
+    for first in (a, c):
+        if first is a:
+            for member in cluster.members:
+                member.stop()
+        else:
+            for member in cluster.members:
+                member.server.send_signal()
+            for member in cluster.members:
+                assert member.server.wait(30) == 0
+        cluster.start(first)
+        await_values(first, {id: (id, 0) for id in ids}, PATIENCE)
+        cluster.start(*others(cluster, first))
+    assert all(member.metric("cluster", "not_back") == 0 for member in cluster.members)
+
+
 def test_alone_and_killed(new_cluster):
     """A cluster of one without backups: its journal is all there is besides the warehouse."""
     cluster = new_cluster(1, backups=0)

@@ -7,6 +7,8 @@ from cluster import PATIENCE
 from etcd import Etcd
 from etf import Atom
 from fake_s3 import FakeS3
+from harness import COOKIE, wait_until
+from workload import FastClient
 
 NOWHERE = "http://127.0.0.1:1"  # nobody listens there
 # FTP is asked nothing before the first request.
@@ -79,5 +81,37 @@ def test_what_came_before_the_join_is_answered_after_it(new_server, tmp_path):
         server.send_signal()
         assert server.wait(20) == 1
         assert "they are in the journal" in server.log
+    finally:
+        etcd.stop()
+
+
+def test_told_to_stop_before_the_first_join(new_server, tmp_path):
+    """It becomes no member any more, whoever still waits; what its journal brought back stays there."""
+    etcd = Etcd(tmp_path)
+    options = {**MEMBER, "manager_servers": etcd.url, "server_exec_timeout": 30000}
+    try:
+        etcd.start()
+        first = new_server(**options, drain_timeout=0)
+        first.expected_status = 1  # there is no warehouse
+        with first.client() as client:
+            assert [client.call((Atom("set"), b"dirty:%d" % number, number), PATIENCE) for number in range(3)] == ["ok"] * 3
+        first.send_signal()
+        assert first.wait(20) == 1
+        assert "stopped after drain_timeout: 3 objects could not be persisted; they are in the journal and come back " \
+            "with the next start; 3 objects were still owned, 0 copies still held\n" in first.log
+        etcd.stop()
+        server = new_server(**options)
+        with FastClient(server.port, COOKIE) as client:
+            waiting = client.ask((Atom("get"), b"dirty:1"))
+            time.sleep(0.3)
+            server.send_signal()
+            etcd.start(wait=False)
+            assert client.next_answer(PATIENCE) == (waiting, ("error", "shutdown"))
+        assert server.wait(5) == 0
+        assert "no member of the cluster: 3 objects that the journal brought back stay there for the next start\n" \
+            in server.log
+        assert "joined" not in server.log and "left" not in server.log
+        wait_until(etcd.is_healthy, 20, "etcd")
+        assert etcd.keys("brain/member/") == {}
     finally:
         etcd.stop()
