@@ -196,8 +196,9 @@ static void disturb(void)
     default:
         if (!world.members[member].up)
             break;
-        /* What is under way goes down with its link, or has arrived. Here it would arrive later than
-         * that: a write of unknown outcome after one that was acknowledged since, elsewhere. */
+        /* What is under way goes down with its link, or has arrived. Here it would arrive later
+         * than that: a write of unknown outcome after one that was acknowledged since, elsewhere.
+         */
         world_settle(&world);
         for (uint32_t i = 0; i < world.count; i++) {
             if (world.members[i].up && (int)i != member)
