@@ -2,8 +2,11 @@
  * hold. In each view everything dirty is offered again, without the value: who lacks it says so.
  *
  *   written --> unsettled --(all holders have it)--> settled --(in the warehouse)--> gone
- *                  ^                                    |
- *                  +---- stale <----- a new view -------+ */
+ *                ^    ^                                 |
+ *                |    +---- stale <---- a new view -----+
+ *          (there is room)
+ *                |
+ *                +--> waits for the window of a holder (offers.c) */
 #include <assert.h>
 #include <string.h>
 
@@ -14,7 +17,7 @@ static struct dirty *dirty_find(struct cluster *c, struct key key)
     return (struct dirty *)(void *)keyed_find(&slot_of(c, key)->dirty, key);
 }
 
-static void put_in(struct cluster *c, struct dirty *dirty, struct link *list)
+void dirty_put_in(struct cluster *c, struct dirty *dirty, struct link *list)
 {
     list_remove(&dirty->timer);
     list_append(list, &dirty->timer);
@@ -25,16 +28,16 @@ static void put_in(struct cluster *c, struct dirty *dirty, struct link *list)
 
 static struct dirty *dirty_create(struct cluster *c, struct key key, struct slice id)
 {
-    size_t acks = c->options.backups * sizeof(struct version);
-    struct dirty *dirty = heap_allocate_zeroed(sizeof(*dirty) + acks + id.size);
+    size_t at = c->options.backups * sizeof(struct backup_at);
+    struct dirty *dirty = heap_allocate_zeroed(sizeof(*dirty) + at + id.size);
     if (!dirty)
         return NULL;
     dirty->keyed.key = key;
     dirty->id_size = (uint16_t)id.size;
-    dirty->id = (uint8_t *)dirty->acknowledged + acks;
+    dirty->id = (uint8_t *)dirty->at + at;
     memcpy(dirty->id, id.data, id.size);
     list_init(&dirty->timer);
-    put_in(c, dirty, &c->settled);
+    dirty_put_in(c, dirty, &c->settled);
     keyed_insert(&slot_of(c, key)->dirty, &dirty->keyed);
     c->dirty++;
     return dirty;
@@ -44,6 +47,12 @@ void dirty_free(struct cluster *c, struct dirty *dirty)
 {
     list_remove(&dirty->timer);
     c->settled_count -= dirty->settled_in == c->settling;
+    if (c->view && dirty->view == c->view->number) {
+        for (uint16_t i = 0; i < c->view->holders; i++) {
+            uint16_t m = view_holder(c->view, key_slot(dirty->keyed.key), i);
+            backup_arrived(&c->view->members[m], &dirty->at[i], true);
+        }
+    }
     keyed_remove(&slot_of(c, dirty->keyed.key)->dirty, &dirty->keyed);
     c->dirty--;
     heap_release(dirty);
@@ -75,31 +84,15 @@ static bool has_version(const struct dirty *dirty)
     return dirty->version.view != 0 || dirty->version.counter != 0 || dirty->version.seq != 0;
 }
 
-static uint32_t slot_number(const struct dirty *dirty)
-{
-    return key_slot(dirty->keyed.key);
-}
-
 /* ---- sending ------------------------------------------------------------------------------------
  */
-
-static void send_version(struct cluster *c, struct dirty *dirty, uint16_t member,
-    enum message_state state, const struct value *value)
-{
-    struct message backup = {
-        .kind = MESSAGE_BACKUP, .id = dirty_id(dirty), .state = state, .version = dirty->version};
-    if (state == STATE_VALUE)
-        backup.value = *value;
-    c->metrics.backups_sent += state != STATE_NONE;
-    send_message(c, member, &backup);
-}
 
 static void start_view(struct cluster *c, struct dirty *dirty)
 {
     if (dirty->view == c->view->number)
         return;
     dirty->view = c->view->number;
-    memset(dirty->acknowledged, 0, c->options.backups * sizeof(struct version));
+    memset(dirty->at, 0, c->options.backups * sizeof(struct backup_at));
 }
 
 /* The highest version that all holders of this view have. */
@@ -109,20 +102,19 @@ static struct version common(const struct cluster *c, const struct dirty *dirty)
     for (uint16_t i = 0; i < c->view->holders; i++) {
         if (dirty->view != c->view->number)
             return (struct version){0, 0, 0};
-        if (version_compare(dirty->acknowledged[i], lowest) < 0)
-            lowest = dirty->acknowledged[i];
+        if (version_compare(dirty->at[i].acknowledged, lowest) < 0)
+            lowest = dirty->at[i].acknowledged;
     }
     return lowest;
 }
 
 static void settle(struct cluster *c, struct dirty *dirty)
 {
-    put_in(c, dirty, &c->settled);
+    dirty_put_in(c, dirty, &c->settled);
     dirty->told = true;
 }
 
-/* Have you got it? */
-static void offer(struct cluster *c, struct dirty *dirty)
+void dirty_push(struct cluster *c, struct dirty *dirty, const struct cluster_copy *what)
 {
     start_view(c, dirty);
     if (!has_version(dirty)) {
@@ -136,12 +128,10 @@ static void offer(struct cluster *c, struct dirty *dirty)
             c->objects.backed_up(c->objects.context, dirty_id(dirty), dirty->version);
         return;
     }
-    put_in(c, dirty, &c->unsettled);
+    if (!dirty_send(c, dirty, what))
+        return;
+    dirty_put_in(c, dirty, &c->unsettled);
     dirty->sent_ms = c->now_ms;
-    for (uint16_t i = 0; i < c->view->holders; i++) {
-        if (version_compare(dirty->acknowledged[i], dirty->version) < 0)
-            send_version(c, dirty, view_holder(c->view, slot_number(dirty), i), STATE_NONE, NULL);
-    }
 }
 
 int cluster_object_reserve(struct cluster *c, struct slice id)
@@ -167,17 +157,21 @@ int cluster_object_written(struct cluster *c, struct slice id, struct version ve
     if (!dirty && holders == 0)
         return 0;
     if (!dirty && !(dirty = dirty_create(c, key, id))) {
-        c->sweeping = true; /* found when there is memory again */
+        c->sweeping = c->sweeping_waited = true; /* found when there is memory again */
         return BRAIN_ENOMEM;
     }
     start_view(c, dirty);
     dirty->version = version;
     dirty->told = holders == 0;
-    put_in(c, dirty, holders == 0 ? &c->settled : &c->unsettled);
-    dirty->sent_ms = now_ms;
-    for (uint16_t i = 0; i < holders; i++)
-        send_version(c, dirty, view_holder(c->view, key_slot(key), i),
-            value ? STATE_VALUE : STATE_DELETED, value);
+    for (uint16_t i = 0; i < holders; i++) {
+        dirty->at[i].asked = false;
+        dirty->at[i].lacks = true;
+    }
+    struct cluster_copy what = {version, !value, value ? *value : value_none()};
+    if (holders == 0)
+        dirty_put_in(c, dirty, &c->settled);
+    else
+        dirty_push(c, dirty, &what);
     return keeps(c, CLUSTER_R6_WAIT) ? holders : 0;
 }
 
@@ -194,46 +188,35 @@ void cluster_object_untold(struct cluster *c)
 /* ---- acknowledgements
  * ---------------------------------------------------------------------------- */
 
-static int rank_of(const struct cluster *c, uint32_t slot, uint16_t member)
+void dirty_answered(struct cluster *c, uint16_t member, struct key key, struct version asked,
+    struct version held, bool in_order)
 {
-    for (uint16_t i = 0; i < c->view->holders; i++) {
-        if (view_holder(c->view, slot, i) == member)
-            return i;
-    }
-    return -1;
-}
-
-static void send_whole(struct cluster *c, struct dirty *dirty, uint16_t member)
-{
-    struct cluster_copy now;
-    if (!c->objects.peek(c->objects.context, dirty_id(dirty), &now) ||
-        version_compare(now.version, dirty->version) != 0)
-        return; /* another version is on its way here */
-    send_version(c, dirty, member, now.deleted ? STATE_DELETED : STATE_VALUE, &now.value);
-}
-
-void dirty_acknowledged(struct cluster *c, uint16_t member, const struct message *message)
-{
-    struct dirty *dirty = c->dirty > 0 ? dirty_find(c, message->key) : NULL;
-    int rank = rank_of(c, key_slot(message->key), member);
+    struct dirty *dirty = c->dirty > 0 ? dirty_find(c, key) : NULL;
+    int rank = holder_rank(c->view, key_slot(key), member);
     if (!dirty || rank < 0 || !has_version(dirty))
         return;
     start_view(c, dirty);
-    struct version held = message->second_version;
+    struct backup_at *at = &dirty->at[rank];
+    bool latest = version_compare(asked, dirty->version) == 0;
+    if (in_order)
+        backup_arrived(&c->view->members[member], at, latest);
     if (version_compare(held, dirty->version) > 0) {
         /* The holder keeps what it has, of an epoch above ours: etcd was made anew (R4). */
         if (cluster_epoch_compare(version_epoch(held), version_epoch(dirty->version)) > 0)
             cluster_object_outdated(c, dirty_id(dirty), held, c->now_ms);
         return;
     }
-    if (version_compare(held, message->version) < 0) {
-        if (version_compare(message->version, dirty->version) == 0)
-            send_whole(c, dirty, member);
+    if (version_compare(held, asked) < 0) {
+        if (!latest || at->under_way > 0)
+            return; /* what is latest is on its way; or was lost: dirty_ask_again */
+        at->lacks = true;
+        at->asked = false;
+        dirty_push(c, dirty, NULL);
         return;
     }
     struct version before = common(c, dirty);
-    if (version_compare(held, dirty->acknowledged[rank]) > 0)
-        dirty->acknowledged[rank] = held;
+    if (version_compare(held, at->acknowledged) > 0)
+        at->acknowledged = held;
     struct version now = common(c, dirty);
     bool told = dirty->told;
     if (version_compare(now, dirty->version) >= 0)
@@ -305,14 +288,18 @@ void owned_held(struct cluster *c, uint16_t member, const struct message *messag
 /* ---- views and time
  * -------------------------------------------------------------------------------- */
 
-void dirty_begin(struct cluster *c, const struct view *before)
+void dirty_begin(struct cluster *c, struct view *before)
 {
-    list_take_all(&c->stale_dirty, &c->unsettled);
+    list_take_all(&c->stale_first, &c->unsettled);
+    if (before)
+        offers_gather(c, before);
     if (keeps(c, CLUSTER_R6_RESEND)) {
         list_take_all(&c->stale_dirty, &c->settled);
         c->settling++;
         c->settled_count = 0;
     }
+    for (uint16_t m = 0; m < c->view->count; m++)
+        c->view->members[m].answered_ms = c->now_ms;
     if (before && before->holders == 0 && c->view->holders > 0) {
         c->sweeping = true;
         c->sweep_cursor = 0;
@@ -327,7 +314,7 @@ static void sweep(struct cluster *c, uint32_t *budget)
     while (c->sweeping && *budget > 0) {
         --*budget;
         if (!c->objects.next(c->objects.context, &c->sweep_cursor, id, &size)) {
-            c->sweeping = false;
+            c->sweeping = c->sweeping_waited = false;
             c->sweep_cursor = 0;
             return;
         }
@@ -342,28 +329,56 @@ static void sweep(struct cluster *c, uint32_t *budget)
             return;
         }
         dirty->version = what.version;
-        put_in(c, dirty, &c->stale_dirty);
+        dirty->told = !c->sweeping_waited;
+        dirty_put_in(c, dirty, &c->stale_dirty);
     }
+}
+
+static void push_all(struct cluster *c, struct link *list, uint32_t *budget)
+{
+    struct link *link;
+    while (*budget > 0 && (link = list_first(list)) != NULL) {
+        --*budget;
+        dirty_push(c, list_entry(link, struct dirty, timer), NULL);
+    }
+}
+
+/* How long it waits for answers; 0: there is more to do. */
+static uint64_t repeat(struct cluster *c, uint32_t *budget)
+{
+    struct link *link;
+    while ((link = list_first(&c->unsettled)) != NULL) {
+        struct dirty *dirty = list_entry(link, struct dirty, timer);
+        uint64_t due = dirty->sent_ms + c->options.retry_ms;
+        if (due > c->now_ms)
+            return due - c->now_ms;
+        if (*budget == 0)
+            return 0;
+        --*budget;
+        dirty_ask_again(c, dirty);
+        dirty_push(c, dirty, NULL);
+    }
+    return UINT64_MAX;
 }
 
 uint64_t dirty_advance(struct cluster *c, uint32_t *budget)
 {
-    struct link *link;
-    if (c->sweeping && c->view->holders > 0)
+    /* What nobody waits for is offered when this node has reported: slots open sooner. */
+    uint64_t patience = c->installed_ms + 2 * c->options.retry_ms;
+    bool later = c->now_ms < patience && !reports_are_out(c);
+    bool sweeps = c->sweeping && c->view->holders > 0;
+    if (sweeps)
         sweep(c, budget);
-    while (*budget > 0 && (link = list_first(&c->stale_dirty)) != NULL) {
-        --*budget;
-        offer(c, list_entry(link, struct dirty, timer));
-    }
-    while ((link = list_first(&c->unsettled)) != NULL) {
-        struct dirty *dirty = list_entry(link, struct dirty, timer);
-        uint64_t due = dirty->sent_ms + c->options.retry_ms;
-        if (due > c->now_ms && list_is_empty(&c->stale_dirty) && !c->sweeping)
-            return due - c->now_ms;
-        if (due > c->now_ms || *budget == 0)
-            return 0;
-        --*budget;
-        offer(c, dirty);
-    }
-    return list_is_empty(&c->stale_dirty) && !c->sweeping ? UINT64_MAX : 0;
+    offers_advance(c, budget);
+    push_all(c, &c->stale_first, budget);
+    if (!later)
+        push_all(c, &c->stale_dirty, budget);
+    uint64_t wait = repeat(c, budget);
+    offers_flush(c);
+    if ((sweeps && c->sweeping) || !list_is_empty(&c->stale_first) ||
+        (!later && !list_is_empty(&c->stale_dirty)))
+        return 0;
+    if (later && !list_is_empty(&c->stale_dirty) && patience - c->now_ms < wait)
+        wait = patience - c->now_ms;
+    return wait;
 }

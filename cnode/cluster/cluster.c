@@ -14,7 +14,8 @@ int cluster_epoch_compare(struct cluster_epoch a, struct cluster_epoch b)
 static void init_lists(struct cluster *c)
 {
     struct link *lists[] = {&c->timers, &c->wake, &c->deadlines, &c->weak_deadlines, &c->foreigners,
-        &c->unsettled, &c->stale_dirty, &c->settled, &c->fresh_copies, &c->stale_copies};
+        &c->unsettled, &c->stale_first, &c->stale_dirty, &c->settled, &c->fresh_copies,
+        &c->stale_copies};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     c->held_end = &c->held_first;
@@ -49,6 +50,8 @@ struct cluster *cluster_create(const struct cluster_options *options, struct clu
     c->options.name.data = name;
     if (c->options.report_chunk_bytes == 0)
         c->options.report_chunk_bytes = 65536;
+    if (c->options.backup_window_bytes == 0)
+        c->options.backup_window_bytes = 8 << 20;
     for (size_t i = 0; i < CLUSTER_SLOTS; i++) {
         c->slots[i].directory.with_owner = c->slots[i].hints.with_owner = true;
         c->slots[i].parked_end = &c->slots[i].parked;
@@ -109,6 +112,8 @@ void cluster_destroy(struct cluster *c)
     copies_clear(c);
     stash_clear(c);
     moving_clear(c);
+    if (c->view)
+        offers_gather(c, c->view);
     view_release(c->view);
     epoch_views_release(&c->epochs);
     buffer_release(&c->out);

@@ -191,6 +191,36 @@ void copy_backup(struct cluster *c, uint16_t member, const struct message *messa
     send_message(c, member, &ack);
 }
 
+/* Have you got these? */
+void copy_offered(struct cluster *c, uint16_t member, const struct message *message)
+{
+    struct buffer answers;
+    if (!serves(c) && keeps(c, CLUSTER_R6_LEASE))
+        return;
+    buffer_init(&answers);
+    for (size_t at = 0; at < message->copies.size; at += HELD_RECORD) {
+        struct key key;
+        struct version version;
+        struct cluster_epoch epoch;
+        held_record_read(message->copies.data + at, &key, &version);
+        if (owned_find(c, key, &epoch))
+            continue; /* not from the owner, then */
+        struct copy *copy = copy_find(c, key);
+        answer_record_write(
+            &answers, key, version, copy ? copy->what.version : (struct version){0, 0, 0});
+        if (copy) {
+            refresh(c, copy);
+            copy->confirmed_ms = (int64_t)c->now_ms;
+        }
+    }
+    struct message answer = {.kind = MESSAGE_OFFER_ACK, .copies = buffer_slice(&answers)};
+    if (answers.failed)
+        c->metrics.messages_dropped++;
+    else
+        send_message(c, member, &answer);
+    buffer_release(&answers);
+}
+
 void copy_fetch(struct cluster *c, uint16_t member, const struct message *message)
 {
     struct message answer = {.kind = MESSAGE_FETCHED, .key = message->key, .epoch = message->epoch};

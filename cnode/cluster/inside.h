@@ -5,7 +5,7 @@
  * - reports.c: what is owned and held, to homes; liveness.c: who is heard, and who is not
  * - directory.c: a home: claims, grants, confirmations
  * - claims.c: a claimer: claim, fetch, adopt
- * - owned.c: an owner: what its objects tell; backups.c: its dirty versions, to holders
+ * - owned.c: an owner: what its objects tell; backups.c: its dirty versions; offers.c: to holders
  * - copies.c: a holder
  * - requests.c: queues, deadlines, answers; forward.c: requests to and from other nodes
  * - handoff.c: objects that move, drain
@@ -39,6 +39,15 @@ struct member {
      * since when it says that it does not hear this member (0: it does); when `reported` and
      * `acknowledged` grew last. */
     uint64_t heard_ms, sent_ms, pinged_ms, evicted_ms, deaf_ms, reported_ms, acknowledged_ms;
+    /* As a holder (offers.c): this node's dirty objects that wait for room in the window, first
+     * those that somebody waits for; offers not sent yet (`filling`: there are some); messages of
+     * offers not answered yet, and when one was sent last; bytes of values not answered yet; when
+     * it answered last, and whether it stopped to. */
+    struct link waiting[2];
+    struct buffer offers;
+    bool filling, stuck;
+    uint32_t batches;
+    uint64_t batched_ms, backup_bytes, answered_ms;
 };
 
 /* One installed view; one allocation. */
@@ -103,19 +112,29 @@ struct cluster_place {
 /* ---- owned dirty objects ----------------------------------------------------------------------
  */
 
+/* At one holder, in this view. */
+struct backup_at {
+    struct version acknowledged;
+    uint64_t bytes; /* of values under way, weighed (offers.c) */
+    uint32_t under_way;
+    bool asked; /* the version was offered or sent */
+    bool lacks; /* not offered: the value must be sent */
+};
+
 struct dirty {
     struct keyed keyed;
-    struct link timer;      /* in cluster.unsettled by sent_ms, .stale_dirty or .settled */
+    /* In cluster.unsettled by sent_ms, .stale_first, .stale_dirty, .settled or in member.waiting.
+     */
+    struct link timer;
     struct version version; /* the latest; seq 0 in all: none yet (reserved) */
     uint64_t sent_ms;
-    uint64_t view;       /* in which `acknowledged` was filled */
+    uint64_t view;       /* of `at` */
     uint64_t settled_in; /* equal to cluster.settling: in .settled */
     bool told;           /* objects.backed_up was called for `version`, or was not needed */
     bool listed;         /* others may hold copies that the home knows of */
-    bool full;           /* the version was sent with its value in this view */
     uint16_t id_size;
-    uint8_t *id;                   /* behind acknowledged[] */
-    struct version acknowledged[]; /* by the rank of holders, options.backups */
+    uint8_t *id;           /* behind at[] */
+    struct backup_at at[]; /* by the rank of holders, options.backups */
 };
 
 /* ---- copies held for others -------------------------------------------------------------------
@@ -246,10 +265,12 @@ struct cluster {
     struct link deadlines, weak_deadlines;
     struct cluster_request *held_first, **held_end;
     struct link foreigners;
-    struct link unsettled, stale_dirty, settled;
+    struct link unsettled, stale_first, stale_dirty, settled; /* stale_first: those before others */
     uint64_t settling, settled_count;
+    uint32_t filling; /* members with offers not sent yet */
     struct link fresh_copies, stale_copies;
-    bool sweeping; /* dirty objects that no holder has been told of are looked for */
+    bool sweeping;        /* dirty objects that no holder has been told of are looked for */
+    bool sweeping_waited; /* some of them may be waited for */
     uint64_t sweep_cursor, drain_cursor;
     uint32_t hints_evict;
     struct stashed *stashed, **stashed_end;
@@ -295,6 +316,8 @@ static inline uint16_t view_home(const struct view *view, uint32_t slot)
 }
 /* The member of this rank among the holders of what this node owns in the slot. */
 uint16_t view_holder(const struct view *view, uint32_t slot, uint16_t rank);
+/* The other way round; -1: it is none. */
+int holder_rank(const struct view *view, uint32_t slot, uint16_t member);
 /* -1: none. */
 int view_find(const struct view *view, uint64_t incarnation);
 
@@ -310,6 +333,7 @@ void reports_send(struct cluster *c, uint16_t member);
 uint64_t reports_advance(struct cluster *c); /* ms until the next */
 void report_received(struct cluster *c, uint16_t member, const struct message *message);
 void report_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
+bool reports_are_out(const struct cluster *c); /* all told and acknowledged */
 bool slot_is_open(const struct cluster *c, uint32_t slot);
 
 /* liveness.c */
@@ -369,13 +393,32 @@ bool owned_part(struct cluster *c, struct slice id, struct key key);
 /* backups.c */
 void dirty_free(struct cluster *c, struct dirty *dirty);
 void dirty_mark_listed(struct cluster *c, struct key key, struct slice id);
-void dirty_begin(struct cluster *c, const struct view *before);
+void dirty_begin(struct cluster *c, struct view *before);
 void dirty_stored(struct cluster *c, struct key key, struct slice id, struct version version);
 void dirty_forget(struct cluster *c, struct key key);
-void dirty_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
+/* `held`: what this holder has. `in_order`: said after all that was sent it of this id before. */
+void dirty_answered(struct cluster *c, uint16_t member, struct key key, struct version asked,
+    struct version held, bool in_order);
+/* Does what is to be done next. `what`: the present value, when it is known; else it is asked for.
+ */
+void dirty_push(struct cluster *c, struct dirty *dirty, const struct cluster_copy *what);
+void dirty_put_in(struct cluster *c, struct dirty *dirty, struct link *list);
 bool dirty_is_backed_up(struct cluster *c, struct key key, struct slice id); /* in this view */
 uint64_t dirty_advance(struct cluster *c, uint32_t *budget);
 void owned_held(struct cluster *c, uint16_t member, const struct message *message);
+
+/* offers.c */
+/* To each holder that was not asked yet. False: some holder's window is full: it waits there. */
+bool dirty_send(struct cluster *c, struct dirty *dirty, const struct cluster_copy *what);
+void dirty_ask_again(struct cluster *c, struct dirty *dirty);
+/* A value under way is there, or lost; `all`: all of them. */
+void backup_arrived(struct member *member, struct backup_at *at, bool all);
+void offers_answered(struct cluster *c, uint16_t member, const struct message *message);
+void backup_answered(struct cluster *c, uint16_t member, const struct message *message);
+void offers_flush(struct cluster *c);
+void offers_advance(struct cluster *c, uint32_t *budget);
+/* What waits at members of a view that ends becomes stale. */
+void offers_gather(struct cluster *c, struct view *view);
 
 /* copies.c */
 struct copy *copy_allocate(struct cluster *c, struct key key, struct slice id);
@@ -395,6 +438,7 @@ int copy_keep(struct cluster *c, struct key key, struct slice id, const struct c
 void copy_drop(struct cluster *c, struct copy *copy);
 void copy_discard(struct cluster *c, struct key key, struct version version);
 void copy_backup(struct cluster *c, uint16_t member, const struct message *message);
+void copy_offered(struct cluster *c, uint16_t member, const struct message *message);
 void copy_fetch(struct cluster *c, uint16_t member, const struct message *message);
 void copies_begin(struct cluster *c);
 void copies_age(struct cluster *c); /* R10: what is too old is set aside */

@@ -18,6 +18,8 @@ static uint64_t order_of(const struct cluster *c, const struct message *message)
     case MESSAGE_REPORT_ACK:
         return 1;
     case MESSAGE_PING:
+    case MESSAGE_OFFER:
+    case MESSAGE_OFFER_ACK:
         return 0;
     case MESSAGE_BACKUP:
     case MESSAGE_HELD:
@@ -172,7 +174,13 @@ static void dispatch(
         copy_backup(c, member, message);
         break;
     case MESSAGE_BACKUP_ACK:
-        dirty_acknowledged(c, member, message);
+        backup_answered(c, member, message);
+        break;
+    case MESSAGE_OFFER:
+        copy_offered(c, member, message);
+        break;
+    case MESSAGE_OFFER_ACK:
+        offers_answered(c, member, message);
         break;
     case MESSAGE_DISCARD:
         discard(c, message);
@@ -206,11 +214,16 @@ static void dispatch(
     }
 }
 
+static bool is_backup(enum message_kind kind)
+{
+    return kind == MESSAGE_BACKUP || kind == MESSAGE_BACKUP_ACK || kind == MESSAGE_OFFER ||
+           kind == MESSAGE_OFFER_ACK;
+}
+
 /* R3, and what the switches of the simulator make of it. */
 static bool may_be_old(const struct cluster *c, enum message_kind kind)
 {
-    bool backup = kind == MESSAGE_BACKUP || kind == MESSAGE_BACKUP_ACK;
-    return !keeps(c, CLUSTER_R3_VIEW) || (backup && !keeps(c, CLUSTER_R3_BACKUP_VIEW));
+    return !keeps(c, CLUSTER_R3_VIEW) || (is_backup(kind) && !keeps(c, CLUSTER_R3_BACKUP_VIEW));
 }
 
 /* The member of the view that said this; -1: none. */
@@ -288,8 +301,8 @@ int cluster_receive(struct cluster *c, struct slice from, const struct value *by
     bool bound = message_is_bound(message.kind);
     /* R3: of a newer view: catch up first. Before the join is known here others know of it. */
     bool newer = !c->view || message.view > c->view->number;
-    bool backup = message.kind == MESSAGE_BACKUP || message.kind == MESSAGE_BACKUP_ACK;
-    if (backup && c->view && !keeps(c, CLUSTER_R3_BACKUP_VIEW)) /* the simulator's */
+    if (is_backup(message.kind) && c->view &&
+        !keeps(c, CLUSTER_R3_BACKUP_VIEW)) /* the simulator's */
         newer = false;
     if (bound && newer && c->state != CLUSTER_ABANDONING) {
         stash(c, from, bytes, message.view);

@@ -12,6 +12,16 @@ bool slot_is_open(const struct cluster *c, uint32_t slot)
     return slot < c->open_below;
 }
 
+bool reports_are_out(const struct cluster *c)
+{
+    for (uint16_t m = 0; m < c->view->count; m++) {
+        const struct member *member = &c->view->members[m];
+        if (m != c->view->self && member->is_home && member->acknowledged < CLUSTER_SLOTS)
+            return false;
+    }
+    return true;
+}
+
 /* ---- telling ----------------------------------------------------------------------------------
  */
 

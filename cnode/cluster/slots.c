@@ -141,6 +141,8 @@ struct view *view_create(
     sort(view->members, count);
     for (size_t i = 0; i < count; i++) {
         struct member *member = &view->members[i];
+        list_init(&member->waiting[false]);
+        list_init(&member->waiting[true]);
         hashes[i] = key_of(ORDER, member->name).low;
         if (slice_equal(member->name, self) && member->incarnation == incarnation) {
             view->self = (uint16_t)i;
@@ -154,6 +156,15 @@ struct view *view_create(
     fill_finder(view);
     fill_orders(view, hashes);
     return view;
+}
+
+int holder_rank(const struct view *view, uint32_t slot, uint16_t member)
+{
+    for (uint16_t i = 0; i < view->holders; i++) {
+        if (view_holder(view, slot, i) == member)
+            return i;
+    }
+    return -1;
 }
 
 void view_release(struct view *view)

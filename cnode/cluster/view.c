@@ -115,6 +115,7 @@ void cluster_lost(struct cluster *c, uint64_t now_ms)
     c->metrics.leases_lost++;
     c->serve_until_ms = 0;
     c->drained = false;
+    offers_gather(c, c->view);
     if (!keeps(c, CLUSTER_R1_VOID)) { /* the simulator's: everything is still owned */
         view_release(c->view);
         c->view = NULL;
@@ -139,7 +140,8 @@ void cluster_lost(struct cluster *c, uint64_t now_ms)
     requests_held_end(c);
     view_release(c->view);
     c->view = NULL;
-    c->sweeping = false;
+    c->sweeping = c->sweeping_waited = false;
+    list_take_all(&c->stale_dirty, &c->stale_first);
     list_take_all(&c->stale_dirty, &c->unsettled);
     list_take_all(&c->stale_dirty, &c->settled);
     c->settling++;

@@ -114,6 +114,20 @@ void listed_record_read(const uint8_t *bytes, uint64_t *holder, struct version *
     *version = load_version(bytes + 8);
 }
 
+void answer_record_write(
+    struct buffer *out, struct key key, struct version asked, struct version held)
+{
+    held_record_write(out, key, asked);
+    append_version(out, held);
+}
+
+void answer_record_read(
+    const uint8_t *bytes, struct key *key, struct version *asked, struct version *held)
+{
+    held_record_read(bytes, key, asked);
+    *held = load_version(bytes + HELD_RECORD);
+}
+
 /* ---- writing ----------------------------------------------------------------------------------
  */
 
@@ -188,6 +202,7 @@ static void write_element(struct buffer *out, const struct message *message, cha
         break;
     case 'C':
     case 'L':
+    case 'A':
         etf_write_binary(out, message->copies);
         break;
     default:
@@ -348,6 +363,8 @@ static int read_element(struct etf_reader *reader, struct message *message, char
         return read_records(reader, HELD_RECORD, &message->copies);
     case 'L':
         return read_records(reader, LISTED_RECORD, &message->copies);
+    case 'A':
+        return read_records(reader, ANSWER_RECORD, &message->copies);
     default:
         assert(element == 'x');
         return read_value(reader, message);

@@ -9,7 +9,8 @@
  *   k key   i id   n number   m incarnation   e epoch (two)   f second epoch (two)
  *   v version (three)   h second version (three)   s state   o operation   a ack   t status
  *   b complete: true or false   N second number
- *   F first   T through   O owned   C copies of a report   L copies of a grant   x value */
+ *   F first   T through   O owned   C copies of a report, or offered   L copies of a grant
+ *   A answers to offers   x value */
 #define MESSAGES(X)                                                                                \
     X(REPORT, "report", "FTOC", true)                                                              \
     X(REPORT_ACK, "report_ack", "T", true)                                                         \
@@ -24,6 +25,8 @@
     X(FETCHED, "fetched", "kesvx", true)                                                           \
     X(BACKUP, "backup", "isvx", true)                                                              \
     X(BACKUP_ACK, "backup_ack", "kvh", true)                                                       \
+    X(OFFER, "offer", "C", true)                                                                   \
+    X(OFFER_ACK, "offer_ack", "A", true)                                                           \
     X(DISCARD, "discard", "kv", true)                                                              \
     X(HELD, "held", "iven", true)                                                                  \
     X(KEEP, "keep", "kn", true)                                                                    \
@@ -40,7 +43,7 @@ enum message_kind { MESSAGES(MESSAGE_ENUM) MESSAGE_COUNT };
 
 enum message_state { STATE_NONE, STATE_VALUE, STATE_DELETED, STATE_COUNT };
 
-enum { OWNED_RECORD = 32, HELD_RECORD = 40, LISTED_RECORD = 32 };
+enum { OWNED_RECORD = 32, HELD_RECORD = 40, LISTED_RECORD = 32, ANSWER_RECORD = 64 };
 
 struct message {
     enum message_kind kind;
@@ -80,6 +83,10 @@ int hello_read(struct slice payload, uint64_t seed, struct etf_limits limits, co
 void owned_record_write(struct buffer *out, struct key key, struct cluster_epoch epoch);
 void held_record_write(struct buffer *out, struct key key, struct version version);
 void listed_record_write(struct buffer *out, uint64_t holder, struct version version);
+void answer_record_write(
+    struct buffer *out, struct key key, struct version asked, struct version held);
+void answer_record_read(
+    const uint8_t *bytes, struct key *key, struct version *asked, struct version *held);
 void owned_record_read(const uint8_t *bytes, struct key *key, struct cluster_epoch *epoch);
 void held_record_read(const uint8_t *bytes, struct key *key, struct version *version);
 void listed_record_read(const uint8_t *bytes, uint64_t *holder, struct version *version);

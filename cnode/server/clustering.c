@@ -28,6 +28,8 @@ enum { COPY_CHECK_MS = 10000 };
 enum { HINTS_LIMIT = 200000 };
 /* Messages of a view that etcd has not told this node yet, a matter of milliseconds. */
 enum { STASH_BYTES = 16 << 20 };
+/* Of copies on their way to one member: 2.7 GB/s, when an answer takes 3 ms. */
+static const uint64_t BACKUP_WINDOW_BYTES = 8 << 20;
 
 void clustering_touch(struct clustering *clustering)
 {
@@ -301,6 +303,9 @@ static int attach(void *context, struct store *store)
         .handoff_uses = (uint32_t)config->handoff_uses,
         .hints_limit = HINTS_LIMIT,
         .stash_limit_bytes = STASH_BYTES,
+        .backup_window_bytes = config->max_output_bytes / 8 < BACKUP_WINDOW_BYTES
+                                   ? config->max_output_bytes / 8
+                                   : BACKUP_WINDOW_BYTES,
         .term_limits = {(uint32_t)config->max_term_depth, config->max_term_elements},
     };
     if (getrandom(&options.random_seed, sizeof(options.random_seed), 0) !=

@@ -33,7 +33,7 @@
 #endif
 
 enum {
-    CLUSTER_PROTOCOL = 2, /* told in the first message of a peer link; others are refused */
+    CLUSTER_PROTOCOL = 3, /* told in the first message of a peer link; others are refused */
     CLUSTER_SLOTS = 1 << CLUSTER_SLOT_BITS,
     CLUSTER_BACKUPS_LIMIT = 7,
     CLUSTER_MEMBERS_LIMIT = 4096,
@@ -279,6 +279,10 @@ struct cluster_options {
     uint32_t hints_limit;        /* remembered owners of ids that are not owned here */
     uint32_t stash_limit_bytes;  /* messages of a newer view, kept until it is installed */
     uint32_t report_chunk_bytes; /* of one report message, about; 0: 65536 */
+    /* Of dirty values that one holder has not acknowledged yet, about (a message counts as 8 KiB
+     * more than its value); twice that of those that a write waits for. So it is well below what a
+     * link may have queued. 0: 8 MiB */
+    uint64_t backup_window_bytes;
     struct etf_limits term_limits;
     uint64_t broken; /* CLUSTER_BREAK of rules; the simulator's, 0 in a server */
 };

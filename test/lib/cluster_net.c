@@ -288,6 +288,7 @@ static void create(struct net *net, int number)
         .report_timeout_ms = 1000,
         .view_lag_ms = 2000,
         .copy_check_ms = 1000,
+        .backup_window_bytes = net->backup_window,
         .tombstone_keep_ms = 60000,
         .handoff_uses = net->handoff_uses,
         .hints_limit = 1000,

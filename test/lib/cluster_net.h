@@ -101,6 +101,7 @@ struct net {
     bool away; /* the warehouse: what is in flight to it stays there */
     uint32_t handoff_uses;
     uint32_t stash_limit;
+    uint64_t backup_window;
 };
 
 void net_init(struct net *net, uint32_t count, uint32_t backups, uint64_t broken);

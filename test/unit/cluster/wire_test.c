@@ -15,19 +15,22 @@ static uint32_t samples(struct message *list)
     static const uint8_t term[] = {ETF_BINARY, 0, 0, 0, 2, 'h', 'i'};
     static const uint8_t id[] = "user:1";
     uint32_t count = 0;
-    struct buffer owned, held, listed;
+    struct buffer owned, held, listed, answers;
     buffer_init(&owned);
     buffer_init(&held);
     buffer_init(&listed);
+    buffer_init(&answers);
     for (unsigned i = 1; i < 3; i++) {
         owned_record_write(&owned, (struct key){i, i}, (struct cluster_epoch){5, i});
         held_record_write(&held, (struct key){i, i}, (struct version){5, i, 1});
         listed_record_write(&listed, 100 + i, (struct version){5, i, 1});
+        answer_record_write(
+            &answers, (struct key){i, i}, (struct version){5, i, 1}, (struct version){5, i, 0});
     }
     size_t at = 0;
-    struct slice parts[3];
-    const struct buffer *buffers[3] = {&owned, &held, &listed};
-    for (unsigned i = 0; i < 3; i++) {
+    struct slice parts[4];
+    const struct buffer *buffers[4] = {&owned, &held, &listed, &answers};
+    for (unsigned i = 0; i < 4; i++) {
         memcpy(records + at, buffers[i]->data, buffers[i]->size);
         parts[i] = slice_of(records + at, buffers[i]->size);
         at += buffers[i]->size;
@@ -35,6 +38,7 @@ static uint32_t samples(struct message *list)
     buffer_release(&owned);
     buffer_release(&held);
     buffer_release(&listed);
+    buffer_release(&answers);
     for (unsigned kind = 0; kind < MESSAGE_COUNT; kind++) {
         for (unsigned variant = 0; variant < 4; variant++) {
             struct message m = {.kind = (enum message_kind)kind,
@@ -61,7 +65,9 @@ static uint32_t samples(struct message *list)
                 .first = 0,
                 .through = CLUSTER_SLOTS,
                 .owned = parts[0],
-                .copies = kind == MESSAGE_GRANT ? parts[2] : parts[1]};
+                .copies = kind == MESSAGE_GRANT       ? parts[2]
+                          : kind == MESSAGE_OFFER_ACK ? parts[3]
+                                                      : parts[1]};
             if (message_has_value(&m))
                 m.value = (struct value){NULL, term, sizeof(term)};
             list[count++] = m;
