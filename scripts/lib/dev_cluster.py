@@ -80,6 +80,16 @@ def answers(port):
         return False
 
 
+def epmd_names(port):
+    """Of all nodes that are registered with the epmd at this port of loopback."""
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as asked:
+        asked.sendall(b"\0\1n")
+        told = b""
+        while data := asked.recv(65536):
+            told += data
+    return [line.split()[1] for line in told[4:].decode(errors="replace").splitlines() if line.startswith("name ")]
+
+
 class DevCluster:
     def __init__(self, options, closing):
         self.options, self.closing = options, closing
@@ -134,14 +144,19 @@ class DevCluster:
                     raise SystemExit(f"dev-cluster: there is a {name} already (epmd at port {self.epmd_port}); "
                                      "choose others with --name")
             return
-        process = subprocess.Popen(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"],
+        # Not to end with us, come what may: other nodes may use it, as they would one that `erl` started.
+        process = subprocess.Popen(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], cwd="/",
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   preexec_fn=die_with_parent, start_new_session=True)
-        self.closing.callback(self.end, process)
+                                   start_new_session=True)
+        self.closing.callback(self.end_epmd, process)
         wait_until(lambda: answers(self.epmd_port), START_SECONDS, "epmd")
 
-    @staticmethod
-    def end(process):
+    def end_epmd(self, process):
+        """After our nodes: stays while others (another dev-cluster, a shell) are registered with it."""
+        with contextlib.suppress(OSError):
+            if others := epmd_names(self.epmd_port):
+                say(f"epmd stays: it is used by {', '.join(others)}")
+                return
         if process.poll() is None:
             process.kill()
         process.wait()

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import ROOT, die_with_parent, free_port, wait_until
+from harness import BUILD, ROOT, SANITIZER_OPTIONS, die_with_parent, free_port, wait_until
 
 
 class Terminal:
@@ -100,6 +100,22 @@ def run(line, environment, wanted, directory):
         process.wait(30)
 
 
+def php_line(terminal, environment):
+    """There is no PHP here: what the line says is said by ei, as Peb does, to the node and with the cookie of the line."""
+    line = terminal.wait("^php +(.*)$", 1)[1]
+    port, node, cookie, form = re.fullmatch(
+        r'ERL_EPMD_PORT=(\d+) php -r \'\$l = peb_connect\("([^"]+)", "([^"]+)"\); '
+        r'peb_send_byname\("brain", peb_encode\("([^"]+)", \[\["g", "true", "user:1", \$l, "null"\]\]\), \$l\); '
+        r"print_r\(peb_decode\(peb_receive\(\$l, 1000\)\)\);'", line).groups()
+    client = (ROOT / "test/system/peb_client.c").read_text()
+    assert f'"{{{form[1:-1]}}}"' in client, f"peb_client does not send {form}"
+    assert terminal.wait("^cookie +(.*)$", 1)[1] == cookie
+    done = subprocess.run([str(BUILD / "test/system/peb_client"), node, cookie], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
+                          env={**environment, **SANITIZER_OPTIONS, "ERL_EPMD_PORT": port})
+    assert done.returncode == 0, done.stdout.decode(errors="replace")
+
+
 def test_three_nodes_until_ctrl_c(terminal, environment, tmp_path):
     one = terminal("3", "--lease", "2000")
     one.wait("Ctrl-C stops all of it", 60)
@@ -110,7 +126,7 @@ def test_three_nodes_until_ctrl_c(terminal, environment, tmp_path):
     # Each line as it stands there.
     run(one.wait("^erl +(.*)$", 1)[1], environment, "(^|> )ok$", tmp_path)
     run(one.wait("^elixir +(.*)$", 1)[1], environment, "{:ok, :hello}", tmp_path)
-    assert one.wait("^cookie +(.*)$", 1)[1] in one.wait("^php +(.*)$", 1)[1]
+    php_line(one, environment)
     # One dies, and comes back.
     os.kill(int(one.wait(r"kill -9 (\d+)", 1)[1]), signal.SIGKILL)
     script = one.wait("^node brain3@localhost ended with status -9; .* to start it again: (.*)$", 10)[1]
@@ -128,6 +144,25 @@ def test_three_nodes_until_ctrl_c(terminal, environment, tmp_path):
     assert one.output.endswith("everything is stopped\n")
     wait_until(lambda: processes_of(tmp_path) == [], what="the end of all processes")
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_two_side_by_side(terminal, environment, tmp_path):
+    """The second uses the epmd of the first, and goes on with it when the first is stopped."""
+    first = terminal("1", "--lease", "2000")
+    first.wait("Ctrl-C stops all of it", 60)
+    second = terminal("2", "--lease", "2000", "--name", "other")
+    second.wait("Ctrl-C stops all of it", 60)
+    try:
+        os.write(first.device, b"\x03")
+        assert first.wait_end(60) == 0, first.output
+        assert "epmd stays: it is used by other1, other2\n" in first.output
+        run(second.wait("^erl +(.*)$", 1)[1], environment, "(^|> )ok$", tmp_path)
+        os.write(second.device, b"\x03")
+        assert second.wait_end(60) == 0, second.output
+    finally:
+        subprocess.run(["epmd", "-port", environment["ERL_EPMD_PORT"], "-kill"], stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10, check=False)
+    wait_until(lambda: processes_of(tmp_path) == [], what="the end of all processes")
 
 
 def test_it_leaves_nothing_when_it_fails_half_way(terminal, tmp_path):
