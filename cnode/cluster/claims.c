@@ -238,6 +238,12 @@ void place_pump(struct cluster *c, struct cluster_place *place)
            (link = list_first(&place->queue)) != NULL &&
            idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL))
         request_execute(c, list_entry(link, struct cluster_request, in_place));
+    if (owned && list_first(&place->queue) && place->stage == PLACE_RESTING &&
+        !idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL)) {
+        /* It was given up under way: what is left is asked for in the next turn. */
+        list_remove(&place->timer);
+        list_append(&c->wake, &place->timer);
+    }
     unpin(c, place);
 }
 

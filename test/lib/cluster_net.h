@@ -102,6 +102,7 @@ struct net {
     uint32_t handoff_uses;
     uint32_t stash_limit;
     uint64_t backup_window;
+    bool leave_at_once; /* what a request was executed on leaves RAM, when it is clean */
 };
 
 void net_init(struct net *net, uint32_t count, uint32_t backups, uint64_t broken);

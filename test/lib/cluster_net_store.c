@@ -405,7 +405,11 @@ static void execute(void *context, struct cluster_request *request)
         cluster_executed(node->cluster, request, BRAIN_EUNAVAILABLE, NULL, node->net->now_ms);
         return;
     }
+    char id[NET_TEXT];
+    copy_id(id, request->id);
     run(node, object, request);
+    if (node->net->leave_at_once)
+        (void)net_idle(node->net, node->number, id);
 }
 
 static void read_stored(void *context, struct cluster_request *request)

@@ -483,6 +483,25 @@ START_TEST(a_drained_node_owns_nothing)
 }
 END_TEST
 
+/* The object is given up after the first of the requests that waited: the others claim it again. */
+START_TEST(what_waits_behind_a_release_goes_on)
+{
+    net_init(&net, 1, 0, 0);
+    net_start(&net, 5);
+    ck_assert_str_eq(net_read(&net, 0, "x"), "");
+    net.now_ms += 20000; /* the lease is over */
+    struct net_request *first = net_ask(&net, 0, CLUSTER_READ, "x", NULL);
+    struct net_request *second = net_ask(&net, 0, CLUSTER_READ, "x", NULL);
+    ck_assert_int_eq(first->answers + second->answers, 0);
+    net.leave_at_once = true;
+    net_pass(&net, 300, true);
+    ck_assert(net_answered(first, STORE_ABSENT, NULL));
+    ck_assert(net_answered(second, STORE_ABSENT, NULL));
+    ck_assert_uint_ge(cluster_metrics(net.nodes[0].cluster, net.now_ms)->claims, 2);
+    net_end(&net);
+}
+END_TEST
+
 static uint64_t takeovers(int node)
 {
     return cluster_metrics(net.nodes[node].cluster, net.now_ms)->takeovers;
@@ -726,6 +745,7 @@ int main(void)
     tcase_add_test(tcase, a_node_comes_back);
     tcase_add_test(tcase, objects_follow_their_users);
     tcase_add_test(tcase, a_drained_node_owns_nothing);
+    tcase_add_test(tcase, what_waits_behind_a_release_goes_on);
     tcase_add_test(tcase, a_drained_node_takes_nothing_back);
     tcase_add_test(tcase, a_draining_node_lets_others_claim);
     tcase_add_test(tcase, a_nudge_before_its_release_is_enough);
