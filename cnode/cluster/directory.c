@@ -49,7 +49,7 @@ static void finished_told(struct cluster *c, const struct message *message)
 {
     if (message->complete && message->state != STATE_NONE)
         finished_put(c, message->key, message->version);
-    else
+    else if (keeps(c, CLUSTER_R7_COMPLETE))
         finished_drop(c, message->key);
 }
 
@@ -81,7 +81,8 @@ static void finished_begin(struct cluster *c, const struct view *before)
                     view_home(c->view, s) == c->view->self;
         for (struct keyed *node = keyed_any(table), *next; node; node = next) {
             next = keyed_next(table, node);
-            if (home && ((struct finished *)(void *)node)->granted_to == 0)
+            if (home && (((struct finished *)(void *)node)->granted_to == 0 ||
+                            !keeps(c, CLUSTER_R7_COMPLETE)))
                 continue;
             keyed_remove(table, node);
             heap_release(node);

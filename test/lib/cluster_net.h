@@ -98,7 +98,8 @@ struct net {
     uint64_t lease_ms; /* 10000 */
     uint32_t bad;      /* two owners at once, a warehouse that went back: what no rule may allow */
     const char *bad_text;
-    bool away; /* the warehouse: what is in flight to it stays there */
+    bool unconditional; /* the warehouse does not look at what a write expects */
+    bool away;          /* the warehouse: what is in flight to it stays there */
     uint32_t handoff_uses;
     uint32_t stash_limit;
     uint64_t backup_window;

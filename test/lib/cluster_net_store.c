@@ -286,7 +286,8 @@ bool net_operation(struct net *net, int number, bool put)
     struct net_node *node = &net->nodes[operation->node];
     struct net_stored *stored = stored_make(net, operation->id);
     bool done = false;
-    if (put && version_compare(stored->value.version, operation->expected) == 0) {
+    if (put &&
+        (net->unconditional || version_compare(stored->value.version, operation->expected) == 0)) {
         if (version_compare(operation->value.version, stored->value.version) < 0)
             net_fail(net, "the warehouse went back");
         stored->value = operation->value;
