@@ -96,6 +96,15 @@ static void advance_drain(struct store *store, uint32_t *budget)
     }
 }
 
+void store_yield(struct store *store, bool yields, uint64_t now_ms)
+{
+    store_set_now(store, now_ms);
+    store->yielding = yields;
+    if (yields)
+        store_let_held_go(store);
+    store_pump(store);
+}
+
 void store_drain(struct store *store, uint64_t now_ms)
 {
     store_set_now(store, now_ms);

@@ -283,10 +283,12 @@ static struct object *next_dump(struct store *store)
     struct link *link = list_first(&store->ready);
     if (!link)
         link = list_first(&store->urgent);
-    if (!link)
+    if (!link && !store->yielding)
         link = list_first(&store->retries);
     if (link)
         return list_entry(link, struct object, link);
+    if (store->yielding)
+        return NULL;
     struct item *cold = store_first_cold(store);
     struct item *item = cold ? cold : store_dirty_victim(store);
     if (!item || !may_start(store, item_value_size(item)))
@@ -356,6 +358,28 @@ void object_let_go(struct store *store, struct object *object)
     object_forget_dump(store, object);
     if (!object->repeated)
         object->dumped = (struct version){0, 0, 0}; /* was never tried */
+}
+
+/* It has not begun. Whoever waits for it waits on: it is in line again. */
+static void take_back(struct object *object)
+{
+    object->soon = object->guarded || object->persists.first;
+    if (!object->repeated)
+        object->dumped = (struct version){0, 0, 0};
+}
+
+void store_let_held_go(struct store *store)
+{
+    struct link waiting, *link;
+    list_init(&waiting);
+    list_take_all(&waiting, &store->ready);
+    list_take_all(&waiting, &store->unrecorded);
+    while ((link = list_first(&waiting)) != NULL) {
+        struct object *object = list_entry(link, struct object, link);
+        object_let_go(store, object);
+        take_back(object);
+        object_settle(store, object, store->now_ms);
+    }
 }
 
 /* The journal failed: whoever waits for the dump hears why it has not begun. It goes on waiting. */
@@ -520,12 +544,16 @@ void store_dumped(struct store *store, struct object *object, int status,
         store_pump(store);
         return;
     }
-    if (status == 0)
+    if (status == 0) {
         confirm(store, object);
-    else if (status == BRAIN_ECONFLICT && stored)
+    } else if (status == BRAIN_ESHUTDOWN) {
+        object_forget_dump(store, object);
+        take_back(object);
+    } else if (status == BRAIN_ECONFLICT && stored) {
         conflict(store, object, *stored, now_ms);
-    else
+    } else {
         fail(store, object, status == BRAIN_ECONFLICT ? BRAIN_EWAREHOUSE : status, now_ms);
+    }
     store_release_reads(store, object);
     object_unpin(store, object, now_ms);
     store_make_room(store, 0, 0, store_looks_for(0));

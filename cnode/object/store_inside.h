@@ -127,7 +127,7 @@ struct store {
     uint32_t ttl_ticks;            /* key_ttl in ticks of the idle wheels */
     uint32_t pass_gap[PAGE_KINDS]; /* ticks between two looks at a full page */
     bool pumping;
-    bool draining;
+    bool draining, yielding;
     bool untold; /* within store_replace: nobody wants to be told of new versions */
     size_t drain_cursor;
     size_t abandon_cursor; /* a bucket */
@@ -224,6 +224,8 @@ void object_hurry(struct store *store, struct object *object);
 void store_pump(struct store *store);
 /* The journal was at `seq`, status as of store_written: what was held for it moves on. */
 void store_free_held(struct store *store, uint64_t seq, int status);
+/* Those that wait for the journal to be dumped, and that nobody waits for, are not dumped. */
+void store_let_held_go(struct store *store);
 /* The dump under way will not make anything clean. */
 void object_forget_dump(struct store *store, struct object *object);
 /* Held no longer, and not dumped: RESTING. */

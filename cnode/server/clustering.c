@@ -526,6 +526,12 @@ bool clustering_is_out(const struct clustering *clustering)
     return clustering->cluster == NULL || cluster_state(clustering->cluster) == CLUSTER_OUT;
 }
 
+bool clustering_hands_over(const struct clustering *clustering)
+{
+    return clustering->cluster != NULL && clustering->config->backups > 0 &&
+           clustering->members.view.count > 1 && cluster_state(clustering->cluster) == CLUSTER_IN;
+}
+
 void clustering_left_over(struct clustering *clustering, uint64_t *owned, uint64_t *copies)
 {
     *owned = *copies = 0;

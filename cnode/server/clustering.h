@@ -117,6 +117,8 @@ bool clustering_is_drained(struct clustering *clustering);
 void clustering_left_nothing(struct clustering *clustering);
 /* Nobody answers what waits here, and nothing more will be: it is no member, and becomes none. */
 bool clustering_is_out(const struct clustering *clustering);
+/* Are there other members that take over what is dirty? */
+bool clustering_hands_over(const struct clustering *clustering);
 /* For the progress: objects that are owned, copies that are held. */
 void clustering_left_over(struct clustering *clustering, uint64_t *owned, uint64_t *copies);
 /* Gives up what is still owned, and the membership; `left` is set when that is done. */

@@ -38,6 +38,10 @@ struct server {
     uint64_t drain_started_ms, drain_reported_ms, drain_total;
     uint64_t drain_left, owned_left, copies_left; /* when drain_timeout was over */
     uint64_t phase_ms;                            /* when the phase began */
+    /* A member that drains: others take over what is dirty, so that nothing need be dumped; how
+     * much was owned when it was looked at last. */
+    bool yields;
+    uint64_t yield_owned, yield_looked_ms;
     enum stop_phase phase;
     bool given_up; /* drain_timeout is over, and the membership is still to be ended */
     enum server_exit status;

@@ -11,6 +11,8 @@
 #include "brain/log.h"
 #include "server_inside.h"
 
+/* How long objects may be taken over without their number going down. */
+enum { YIELD_LOOK_MS = 1000 };
 enum { DRAIN_CHECK_MS = 20, DRAIN_REPORT_MS = 1000, GOODBYE_MS = 1000 };
 /* etcd answers in milliseconds, or is out of reach; then the lease ends by itself. */
 enum { LEAVE_MS = 2000 };
@@ -117,6 +119,26 @@ static void begin_phase(struct server *server, enum stop_phase phase)
     server->phase_ms = uv_now(&server->loop);
 }
 
+/* What is dirty is handed over, and dumps that have not begun would only keep it here. When nobody
+ * takes it (others are stopping too) it is dumped after all. */
+static void yield_or_dump(struct server *server)
+{
+    struct store *store = server->storage.store;
+    const uint64_t now_ms = uv_now(&server->loop);
+    uint64_t owned, copies;
+    if (!server->yields || now_ms - server->yield_looked_ms < YIELD_LOOK_MS)
+        return;
+    clustering_left_over(&server->clustering, &owned, &copies);
+    if (clustering_hands_over(&server->clustering) && owned < server->yield_owned) {
+        server->yield_owned = owned;
+        server->yield_looked_ms = now_ms;
+        return;
+    }
+    server->yields = false;
+    store_yield(store, false, server_clock_ms(&server->storage.clock));
+    store_drain(store, server_clock_ms(&server->storage.clock));
+}
+
 static void report(struct server *server, uint64_t unsaved)
 {
     const uint64_t now_ms = uv_now(&server->loop);
@@ -161,6 +183,7 @@ static void drained(struct server *server)
 static void drain(struct server *server)
 {
     const uint64_t unsaved = storage_unsaved(&server->storage);
+    yield_or_dump(server);
     /* Readers were served until here; those that never pause must not keep us. */
     if (unsaved == 0 && !server->clustered)
         server->service.closing = true;
@@ -246,7 +269,16 @@ void server_stop(struct server *server, const char *reason)
         if (server->node != NULL)
             node_stop_listening(server->node);
     }
-    store_drain(server->storage.store, server_clock_ms(&server->storage.clock));
+    server->yields = server->clustered && clustering_hands_over(&server->clustering);
+    if (server->yields) {
+        uint64_t copies;
+        clustering_left_over(&server->clustering, &server->yield_owned, &copies);
+        server->yield_looked_ms = uv_now(&server->loop);
+        store_yield(server->storage.store, true, server_clock_ms(&server->storage.clock));
+        warehouse_take_back(server->storage.warehouse);
+    } else {
+        store_drain(server->storage.store, server_clock_ms(&server->storage.clock));
+    }
     /* Not at once: the answer to a `shutdown` request is flushed first. */
     uv_timer_start(&server->drain, on_drain, DRAIN_CHECK_MS, 0);
 }

@@ -216,7 +216,8 @@ static void note_health(struct storage *storage, const struct warehouse_request 
         if (storage->failures++ == 0)
             log_error("warehouse %s fails: %s; dirty objects stay in RAM and are tried again",
                 warehouse_name(storage->warehouse), warehouse_last_error(storage->warehouse));
-    } else if (storage->failures > 0 && request->status != BRAIN_ENOMEM) {
+    } else if (storage->failures > 0 && request->status != BRAIN_ENOMEM &&
+               request->status != BRAIN_ESHUTDOWN) {
         log_info("warehouse %s works again after %llu failures", warehouse_name(storage->warehouse),
             (unsigned long long)storage->failures);
         storage->failures = 0;

@@ -130,19 +130,35 @@ void dispatch_done(struct dispatch *dispatch, struct warehouse_request *request)
     leave_lane(dispatch, request);
 }
 
+/* `*link`: in this list. */
+static struct warehouse_request *take_out(
+    struct dispatch *dispatch, struct request_list *list, struct warehouse_request **link)
+{
+    struct warehouse_request *request = *link;
+    *link = request->next;
+    if (*link == NULL)
+        list->last = link;
+    request->next = NULL;
+    leave_lane(dispatch, request);
+    return request;
+}
+
 static struct warehouse_request *expire_in(
     struct dispatch *dispatch, struct request_list *list, uint64_t now_ms)
 {
     for (struct warehouse_request **link = &list->first; *link != NULL; link = &(*link)->next) {
-        struct warehouse_request *request = *link;
-        if (request->deadline_ms > now_ms)
-            continue;
-        *link = request->next;
-        if (*link == NULL)
-            list->last = link;
-        request->next = NULL;
-        leave_lane(dispatch, request);
-        return request;
+        if ((*link)->deadline_ms <= now_ms)
+            return take_out(dispatch, list, link);
+    }
+    return NULL;
+}
+
+struct warehouse_request *dispatch_take_back(struct dispatch *dispatch)
+{
+    struct request_list *list = &dispatch->writes;
+    for (struct warehouse_request **link = &list->first; *link != NULL; link = &(*link)->next) {
+        if ((*link)->operation == WAREHOUSE_DUMP)
+            return take_out(dispatch, list, link);
     }
     return NULL;
 }

@@ -47,6 +47,9 @@ void dispatch_done(struct dispatch *dispatch, struct warehouse_request *request)
  * the firsts of their lanes are looked at: what is behind one came later. */
 struct warehouse_request *dispatch_expire(struct dispatch *dispatch, uint64_t now_ms);
 
+/* A dump that is the first of its lane and not under way; removed, the caller's. NULL: none. */
+struct warehouse_request *dispatch_take_back(struct dispatch *dispatch);
+
 /* Nothing that is here may last longer. */
 void dispatch_limit(struct dispatch *dispatch, uint64_t deadline_ms);
 

@@ -59,6 +59,7 @@ struct warehouse {
     /* Shared, under `lock`: */
     struct request_list loads, writes, completed; /* with a driver of events: all in `loads` */
     char failure[WAREHOUSE_TEXT]; /* why the last request with BRAIN_EWAREHOUSE failed */
+    bool taking_back;             /* dumps that have not begun */
     bool closing;                 /* the thread ends when its queues are empty */
     bool stopped;                 /* it has */
 
@@ -214,7 +215,8 @@ static bool take_submitted(struct warehouse *warehouse)
     list_init(&fresh);
     pthread_mutex_lock(&warehouse->lock);
     list_move(&fresh, &warehouse->loads);
-    bool closing = warehouse->closing;
+    bool closing = warehouse->closing, taking_back = warehouse->taking_back;
+    warehouse->taking_back = false;
     if (closing && fresh.first == NULL && warehouse->dispatch.count == 0 &&
         warehouse->over.first == NULL)
         warehouse->stopped = true;
@@ -233,6 +235,10 @@ static bool take_submitted(struct warehouse *warehouse)
         if (warehouse->told && request->deadline_ms > warehouse->stop_ms)
             request->deadline_ms = warehouse->stop_ms;
         dispatch_add(&warehouse->dispatch, request);
+    }
+    while (taking_back && (request = dispatch_take_back(&warehouse->dispatch)) != NULL) {
+        request->status = BRAIN_ESHUTDOWN;
+        list_append(&warehouse->over, request);
     }
     return true;
 }
@@ -328,6 +334,17 @@ void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *req
         uv_async_send(&warehouse->wake_owner);
 }
 
+void warehouse_take_back(struct warehouse *warehouse)
+{
+    if (warehouse->driver->begin == NULL)
+        return; /* a batch is a matter of milliseconds */
+    pthread_mutex_lock(&warehouse->lock);
+    warehouse->taking_back = true;
+    if (!warehouse->stopped)
+        wake_thread(warehouse);
+    pthread_mutex_unlock(&warehouse->lock);
+}
+
 static void deliver(struct warehouse *warehouse, struct warehouse_request *request)
 {
     struct warehouse_metrics *metrics = &warehouse->metrics;
@@ -337,7 +354,7 @@ static void deliver(struct warehouse *warehouse, struct warehouse_request *reque
         metrics->bytes_loaded += request->loaded.size;
     } else {
         pending_remove(warehouse, request);
-        metrics->dumps++;
+        metrics->dumps += request->status != BRAIN_ESHUTDOWN;
         if (request->status == 0)
             metrics->bytes_dumped += request->value.size;
         value_drop(&request->value);
@@ -348,7 +365,7 @@ static void deliver(struct warehouse *warehouse, struct warehouse_request *reque
         pthread_mutex_lock(&warehouse->lock);
         memcpy(warehouse->error, warehouse->failure, sizeof(warehouse->error));
         pthread_mutex_unlock(&warehouse->lock);
-    } else {
+    } else if (request->status != BRAIN_ESHUTDOWN) {
         warehouse->error[0] = '\0';
     }
     warehouse->done(warehouse->context, request);

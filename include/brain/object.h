@@ -349,6 +349,12 @@ bool store_abandon(struct store *store, uint32_t budget, uint64_t now_ms, store_
  * Looks at a few hundred places at most: then true with `*id_size` 0, go on. */
 bool store_next(struct store *store, uint64_t *cursor, uint8_t *id, size_t *id_size);
 
+/* As long as others take over what is dirty (R13), a dump that nobody waits for would only keep an
+ * object here: none begins while this is on. Those that wait for the journal are given up; those
+ * that are with the warehouse, and have not begun there, can be taken back by who has them:
+ * store_dumped with BRAIN_ESHUTDOWN, which is no failure; it begins again if somebody waits. */
+void store_yield(struct store *store, bool yields, uint64_t now_ms);
+
 /* From now on everything dirty is dumped as fast as dumps_parallel allows. Progress is in the
  * metrics: done when dirty, persisting and loading are 0. */
 void store_drain(struct store *store, uint64_t now_ms);

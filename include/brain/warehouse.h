@@ -48,7 +48,7 @@ struct warehouse_request {
     int status;            /* load: 0, BRAIN_ENOENT (also for a tombstone), BRAIN_ECORRUPT,
                               BRAIN_EWAREHOUSE. dump: 0 (also when this very version was there
                               already), BRAIN_ECONFLICT, BRAIN_EWAREHOUSE, BRAIN_ECORRUPT (what is
-                              there is not ours: left untouched) */
+                              there is not ours: left untouched), BRAIN_ESHUTDOWN (taken back) */
     struct version stored; /* load: version found; dump conflict: version there, zero for nothing */
     bool stored_known;
     bool stored_tombstone;
@@ -128,6 +128,9 @@ int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
 /* Never blocks. Loads overtake dumps of other ids; requests for one id keep their order. With a
  * network store each is over within its deadline, at worst with BRAIN_EWAREHOUSE. */
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request);
+/* Dumps of a network store that have not begun are over with BRAIN_ESHUTDOWN, those that were
+ * submitted before this call; soon, not within it. */
+void warehouse_take_back(struct warehouse *warehouse);
 /* The last failure in words, "" when none since the last success; valid until the loop goes on. */
 const char *warehouse_last_error(const struct warehouse *warehouse);
 /* May WAREHOUSE_FORGET be submitted? Where not, tombstones stay for ever. */

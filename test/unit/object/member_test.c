@@ -342,6 +342,66 @@ START_TEST(a_dump_held_for_its_record_does_not_begin_either)
 }
 END_TEST
 
+/* Others take over what is dirty: only what somebody waits for is dumped. */
+START_TEST(who_yields_dumps_what_is_waited_for)
+{
+    set("a", "one");
+    set("b", "two");
+    set("c", "three");
+    store_yield(store, true, now);
+    advance(3 * TTL);
+    ck_assert_uint_eq(asked_count, 0);
+    persist("a", &w[0]);
+    set_as("b", "two", STORE_ACK_WAREHOUSE, &w[1]);
+    ck_assert_uint_eq(asked_count, 2);
+    /* They are taken back, and begin again since somebody waits; and once more. */
+    dumped(0, BRAIN_ESHUTDOWN);
+    dumped(1, BRAIN_ESHUTDOWN);
+    ck_assert_uint_eq(asked_count, 4);
+    ASSERT_ANSWERED("");
+    ck_assert_uint_eq(metrics()->dumps_failed, 0);
+    dumped(2, 0);
+    dumped(3, 0);
+    ASSERT_ANSWERED("0 done; 1 done; ");
+    advance(3 * TTL);
+    ck_assert_uint_eq(asked_count, 4);
+    store_yield(store, false, now);
+    advance(TTL);
+    ck_assert_uint_eq(asked_count, 5);
+    /* Nobody waits for this one. */
+    store_yield(store, true, now);
+    dumped(4, BRAIN_ESHUTDOWN);
+    advance(3 * TTL);
+    ck_assert_uint_eq(asked_count, 5);
+    ck_assert_uint_eq(metrics()->dirty, 1);
+    ck_assert_uint_eq(metrics()->persisting, 0);
+    struct version version;
+    struct value value;
+    bool deleted;
+    ck_assert_int_eq(store_part(store, id_of("c"), &version, &value, &deleted), STORE_GONE_DIRTY);
+    value_drop(&value);
+}
+END_TEST
+
+/* With a journal: what waits for its record to be dumped is given up, too. */
+START_TEST(who_yields_holds_no_dumps)
+{
+    set("a", "one");
+    store_drain(store, now);
+    advance(1);
+    ck_assert_uint_eq(metrics()->persisting, 0);
+    store_yield(store, true, now);
+    store_written(store, 1, 0, now);
+    advance(TTL);
+    ck_assert_uint_eq(asked_count, 0);
+    struct version version;
+    struct value value;
+    bool deleted;
+    ck_assert_int_eq(store_part(store, id_of("a"), &version, &value, &deleted), STORE_GONE_DIRTY);
+    value_drop(&value);
+}
+END_TEST
+
 /* ---- released -------------------------------------------------------------------------------- */
 
 START_TEST(what_leaves_ram_by_itself_is_released)
@@ -400,11 +460,13 @@ int main(void)
     tcase_add_test(tcase, a_newer_version_in_the_warehouse_waits_for_a_higher_grant);
     tcase_add_test(tcase, a_dump_overtaken_by_a_restamp_is_not_outdated);
     tcase_add_test(tcase, no_dump_begins_while_it_may_not);
+    tcase_add_test(tcase, who_yields_dumps_what_is_waited_for);
     tcase_add_test(tcase, what_leaves_ram_by_itself_is_released);
     tcase_add_test(tcase, what_leaves_for_the_memory_limit_is_released);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("journal");
     tcase_add_checked_fixture(tcase, setup_journal, teardown);
+    tcase_add_test(tcase, who_yields_holds_no_dumps);
     tcase_add_test(tcase, a_refused_record_is_not_told);
     tcase_add_test(tcase, compaction_of_the_journal_keeps_the_epoch);
     tcase_add_test(tcase, a_restamp_that_fails_is_made_up_for_by_the_retry);

@@ -101,6 +101,27 @@ START_TEST(deadlines)
 }
 END_TEST
 
+START_TEST(dumps_that_have_not_begun_are_taken_back)
+{
+    dispatch_init(&dispatch, 2);
+    add(0, WAREHOUSE_DUMP, "a", 0);
+    add(1, WAREHOUSE_SET_ASIDE, "b", 0);
+    add(2, WAREHOUSE_DUMP, "c", 0);
+    add(3, WAREHOUSE_LOAD, "c", 0);
+    add(4, WAREHOUSE_DUMP, "d", 0);
+    ck_assert_ptr_eq(dispatch_next(&dispatch), &requests[0]);
+    ck_assert_ptr_eq(dispatch_take_back(&dispatch), &requests[2]);
+    ck_assert_ptr_eq(dispatch_take_back(&dispatch), &requests[4]);
+    ck_assert_ptr_null(dispatch_take_back(&dispatch));
+    ck_assert_ptr_eq(dispatch_next(&dispatch), &requests[3]); /* it was behind one of them */
+    dispatch_done(&dispatch, &requests[0]);
+    dispatch_done(&dispatch, &requests[3]);
+    ck_assert_ptr_eq(dispatch_next(&dispatch), &requests[1]);
+    dispatch_done(&dispatch, &requests[1]);
+    ck_assert_uint_eq(dispatch.count, 0);
+}
+END_TEST
+
 START_TEST(random_histories)
 {
     enum { COUNT = 64, IDS = 5 };
@@ -159,6 +180,7 @@ int main(void)
     tcase_add_test(tcase, one_slot);
     tcase_add_test(tcase, one_id_keeps_its_order);
     tcase_add_test(tcase, deadlines);
+    tcase_add_test(tcase, dumps_that_have_not_begun_are_taken_back);
     tcase_add_test(tcase, random_histories);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
