@@ -39,6 +39,7 @@ struct member {
      * since when it says that it does not hear this member (0: it does); when `reported` and
      * `acknowledged` grew last. */
     uint64_t heard_ms, sent_ms, pinged_ms, evicted_ms, deaf_ms, reported_ms, acknowledged_ms;
+    uint8_t reassuring; /* so many pings are still to tell that it is heard again */
     /* As a holder (offers.c): this node's dirty objects that wait for room in the window, first
      * those that somebody waits for; offers not sent yet (`filling`: there are some); messages of
      * offers not answered yet, and when one was sent last; bytes of values not answered yet; when

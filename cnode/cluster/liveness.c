@@ -3,7 +3,9 @@
  * Each member says something to each other one at least three times in report_timeout: a `ping`,
  * where there was nothing else to say. In a cluster of 100 with a timeout of 10 s that is 30 small
  * messages a second for each. A ping tells for how long its sender has not heard the receiver, so
- * that both ends know of a link that loses one direction only.
+ * that both ends know of a link that loses one direction only. Who has complained so pings on,
+ * three times, after it hears the other one again, whatever else it says: only a ping takes that
+ * back.
  *
  * Who has not been heard for report_timeout, or does not hear, or keeps a slot closed, is evicted;
  * but one fault should cost one member. From one broken link both ends suffer, from a member that
@@ -91,6 +93,10 @@ static void ping(struct cluster *c, uint16_t m)
     struct member *member = &c->view->members[m];
     struct message message = {.kind = MESSAGE_PING, .number = since(c, member->heard_ms)};
     member->pinged_ms = c->now_ms;
+    if (message.number >= c->options.report_timeout_ms / 2)
+        member->reassuring = PINGS;
+    else if (member->reassuring > 0)
+        member->reassuring--;
     c->metrics.pings++;
     send_message(c, m, &message);
 }
@@ -117,6 +123,7 @@ void liveness_begin(struct cluster *c, const struct view *before)
             member->sent_ms = before->members[old].sent_ms;
             member->pinged_ms = before->members[old].pinged_ms;
             member->deaf_ms = before->members[old].deaf_ms;
+            member->reassuring = before->members[old].reassuring;
         } else {
             member->heard_ms = c->now_ms;
         }
@@ -162,7 +169,8 @@ uint64_t liveness_advance(struct cluster *c)
             continue;
         /* Who is not heard is told so, whatever else it is sent. */
         bool quiet = since(c, member->heard_ms) > interval;
-        uint64_t last = quiet ? member->pinged_ms : member->sent_ms;
+        bool pings_only = quiet || member->reassuring > 0;
+        uint64_t last = pings_only ? member->pinged_ms : member->sent_ms;
         if (since(c, last) >= interval)
             ping(c, m);
         else if (last + interval < due)

@@ -80,6 +80,28 @@ START_TEST(a_cut_in_one_direction_is_known_at_both_ends)
 }
 END_TEST
 
+/* A silence that ended counts no more, also between members that always have something else to say
+ * than a ping. */
+START_TEST(a_silence_that_ended_is_forgotten_by_busy_members)
+{
+    start(3, 0, 0);
+    struct net_request *write = net_ask(&net, A, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    cut(A, B);
+    net_pass(&net, TIMEOUT_MS * 9 / 10, true); /* B has told A that it does not hear it */
+    net_unhold(&net, "*");
+    for (int i = 0; i < 40; i++) {
+        struct net_request *read = net_ask(&net, B, CLUSTER_READ, "x", NULL);
+        net_pass(&net, TIMEOUT_MS / 10, true);
+        ck_assert(net_answered(read, STORE_FOUND, "one"));
+    }
+    for (int i = A; i <= C; i++)
+        ck_assert_uint_eq(evictions(i), 0);
+    net_end(&net);
+}
+END_TEST
+
 /* Who hears nobody is the one with the fault, wherever it stands in the view. */
 START_TEST(a_deaf_member_evicts_nobody)
 {
@@ -212,6 +234,7 @@ int main(void)
     tcase_add_test(tcase, nobody_goes_while_all_are_heard);
     tcase_add_test(tcase, a_cut_is_noticed_in_a_quiet_view);
     tcase_add_test(tcase, a_cut_in_one_direction_is_known_at_both_ends);
+    tcase_add_test(tcase, a_silence_that_ended_is_forgotten_by_busy_members);
     tcase_add_test(tcase, a_deaf_member_evicts_nobody);
     tcase_add_test(tcase, of_two_halves_the_first_stays);
     tcase_add_test(tcase, views_do_not_hide_a_cut);
