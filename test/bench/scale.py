@@ -226,6 +226,7 @@ def parse(arguments):
     parser.add_argument("--steps", type=int, default=6, help="of --find-rate at most (6)")
     parser.add_argument("--moves", action="store_true", help="measure joins, leaves and deaths instead: see --dirty, --each")
     parser.add_argument("--dirty", default="0,10", metavar="PERCENT[,PERCENT]", help="--moves: objects the warehouse does not have (0,10)")
+    parser.add_argument("--changes", default="join,drain,death", metavar="WHICH", help="--moves: of join,drain,death")
     parser.add_argument("--each", type=int, default=100000, metavar="N", help="--moves: objects of each node (100000)")
     parser.add_argument("--probes", type=float, default=2000, metavar="RATE", help="--moves: reads a second (2000)")
     parser.add_argument("--seed", type=int, default=1)
@@ -239,6 +240,9 @@ def parse(arguments):
         parser.error("--nodes and --dirty take numbers with commas between")
     if not all(1 <= nodes <= 200 for nodes in options.nodes):
         parser.error("1 to 200 nodes")
+    options.changes = options.changes.split(",")
+    if not set(options.changes) <= {"join", "drain", "death"}:
+        parser.error("--changes takes join, drain and death with commas between")
     options.large = min(options.large, options.rate)
     if options.large < 0 or not 0 < options.seconds <= 600:
         parser.error("--large is at least 0, --seconds at most 600")

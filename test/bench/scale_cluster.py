@@ -187,7 +187,8 @@ class ScaleCluster:
             if not self.is_whole(waiting[-1], count):
                 if time.monotonic() > deadline:
                     raise Failure(f"{len(waiting)} of {count} nodes did not serve within {self.start_seconds} s:\n"
-                                  + "\n".join(map(self.state, waiting)))
+                                  + "\n".join(map(self.state, waiting))
+                                  + f"\nthe log of the last one ends with\n{waiting[-1].server.log[-3000:]}")
                 time.sleep(0.02)
                 continue
             waiting.pop()

@@ -31,7 +31,7 @@ def log_time(text):
 
 def views_in(member):
     """[(when it was installed, members)] since the member's last start."""
-    found = re.findall(r"^(\S+) info  (?:view \d+:|joined(?: again)? the cluster: view \d+,) (\d+) members",
+    found = re.findall(r"^(\S+) info  (?:joined(?: again)? the cluster: )?view \d+[^:,]*[:,] (\d+) members",
                        member.server.log, re.MULTILINE)
     return [(log_time(when), int(count)) for when, count in found]
 
@@ -63,7 +63,7 @@ class Moves:
         self.each = options.each
         self.percent = percent
         self.dirty = {"small": int(self.nodes * self.each * percent / 100), "large": int(self.each * percent / 100)}
-        self.leaver = running.cluster.add(self.nodes + 1)
+        self.leaver = running.cluster.add(self.nodes + 1, running.build)
         self.round = 0  # each time that it comes it gets other objects: the former ones may be others' now
         self.survivors = running.members[:self.nodes]
         self.rows = []
@@ -195,11 +195,13 @@ class Moves:
         self.store("small")
         self.make_dirty()
         self.say(f"{self.nodes} nodes, {self.percent:g} % dirty: objects stored after {time.monotonic() - begin:.0f} s")
-        self.change("join", self.join, self.nodes + 1)
-        self.come_with_objects()
-        self.change("drain", self.drain, self.nodes)
-        self.come_with_objects()
-        self.change("death", self.kill, self.nodes)
+        wanted = self.options.changes
+        if "join" in wanted:
+            self.change("join", self.join, self.nodes + 1)
+        for name, action in ("drain", self.drain), ("death", self.kill):
+            if name in wanted:
+                self.come_with_objects()
+                self.change(name, action, self.nodes)
         return self.rows
 
 
