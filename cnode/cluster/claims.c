@@ -327,6 +327,22 @@ static void adopt(struct cluster *c, struct cluster_place *place)
     unpin(c, place);
 }
 
+bool place_spared(struct cluster *c, struct key key, struct slice id)
+{
+    struct cluster_epoch epoch;
+    if (!serves(c) || c->draining || idmap_find(&slot_of(c, key)->hints, &c->epochs, key, NULL) ||
+        !home_takes(c, key, &epoch) || owned_put(c, key, epoch) != 0)
+        return false;
+    if (c->objects.adopt(c->objects.context, id, epoch, NULL, false) != 0) {
+        owned_remove(c, key);
+        return false;
+    }
+    c->metrics.claims++;
+    c->metrics.grants++;
+    c->metrics.granted++;
+    return true;
+}
+
 /* R7: the highest copy that is listed, else the next one; then the warehouse, which is the
  * store's to read. */
 static void fetch(struct cluster *c, struct cluster_place *place)

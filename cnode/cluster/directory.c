@@ -322,6 +322,7 @@ static bool next_epoch(struct cluster *c, const struct message *claim,
     struct cluster_epoch *epoch)
 {
     *epoch = (struct cluster_epoch){c->view->number, ++c->grants};
+    c->shared_grant = 0;
     bool fits = above(epoch, claim->second_epoch);
     if (entry)
         fits = fits && above(epoch, entry->epoch);
@@ -366,6 +367,23 @@ static void grant(struct cluster *c, uint16_t member, const struct message *clai
         send_message(c, member, &granted);
     }
     buffer_release(&copies);
+}
+
+/* Epochs are compared for one id only. So all that is taken one after the other has the same one,
+ * which is stored once (a million objects with one each would take 28 MB more), as long as nobody
+ * else was granted anything and nothing of it was given up: the next grant of that id must be
+ * greater. */
+bool home_takes(struct cluster *c, struct key key, struct cluster_epoch *epoch)
+{
+    uint32_t s = key_slot(key);
+    if (view_home(c->view, s) != c->view->self || !slot_is_open(c, s) ||
+        idmap_find(&c->slots[s].directory, &c->epochs, key, NULL) || listing_find(c, key) ||
+        finished_find(c, key) || copy_find(c, key))
+        return false;
+    if (c->shared_grant == 0)
+        c->shared_grant = ++c->grants;
+    *epoch = (struct cluster_epoch){c->view->number, c->shared_grant};
+    return epoch_is_valid(*epoch);
 }
 
 static void tell_owner(struct cluster *c, uint16_t member, const struct message *asked,

@@ -256,6 +256,7 @@ struct cluster {
     bool clock_known;
     uint64_t advanced_ms, liveness_due_ms; /* R12 */
     uint64_t grants;                       /* R4: the counter of epochs in this view */
+    uint64_t shared_grant;                 /* of what home_takes; 0: the next one */
     uint32_t open_below;
     uint64_t nonce, number, order;
     uint64_t behind_told;
@@ -351,6 +352,9 @@ int directory_report(
 int listing_add(struct cluster *c, struct key key, uint64_t holder, struct version version);
 /* Claims, and questions where, for a slot whose home is this node. */
 void home_asked(struct cluster *c, uint16_t member, const struct message *message);
+/* A claim of this node's own, for an id of which it knows nothing as its home: may it take it, and
+ * under which epoch? It must be among what is owned then, before anything else happens. */
+bool home_takes(struct cluster *c, struct key key, struct cluster_epoch *epoch);
 void home_released(struct cluster *c, uint16_t member, const struct message *message);
 void home_not_owner(struct cluster *c, uint16_t member, const struct message *message);
 void home_confirmed(struct cluster *c, uint16_t member, const struct message *message);
@@ -365,6 +369,8 @@ void place_settle(struct cluster *c, struct cluster_place *place); /* frees it w
 void place_pump(struct cluster *c, struct cluster_place *place);
 void place_retry(struct cluster *c, struct cluster_place *place);
 void place_want(struct cluster *c, struct key key, struct slice id);
+/* Of an id without place: claim, grant and adoption at once, where this node is the home. */
+bool place_spared(struct cluster *c, struct key key, struct slice id);
 bool places_want(const struct cluster *c); /* is any of them about to own its id? */
 void place_void(struct cluster *c, struct cluster_place *place); /* R2: claim, unadopted grant */
 /* R5: a request was refused: this node does not own the id under that epoch, and never will. */

@@ -30,7 +30,12 @@ int owned_put(struct cluster *c, struct key key, struct cluster_epoch epoch)
 
 bool owned_remove(struct cluster *c, struct key key)
 {
-    bool removed = idmap_remove(&slot_of(c, key)->owned, &c->epochs, key);
+    struct idmap *owned = &slot_of(c, key)->owned;
+    struct idmap_entry entry;
+    if (c->shared_grant != 0 && idmap_find(owned, &c->epochs, key, &entry) &&
+        entry.epoch.counter == c->shared_grant)
+        c->shared_grant = 0; /* its next grant is greater */
+    bool removed = idmap_remove(owned, &c->epochs, key);
     c->owned -= removed;
     return removed;
 }
@@ -40,6 +45,7 @@ void owned_clear(struct cluster *c)
     for (uint32_t s = 0; s < CLUSTER_SLOTS; s++)
         idmap_clear(&c->slots[s].owned, &c->epochs);
     c->owned = 0;
+    c->shared_grant = 0;
 }
 
 static void add_copy(struct cluster *c, struct message *message)

@@ -123,6 +123,8 @@ void cluster_request(struct cluster *c, struct cluster_request *request, uint64_
     struct cluster_place *place = c->places > 0 ? place_find(c, key) : NULL;
     if (!place) {
         bool owned = idmap_find(&slot_of(c, key)->owned, &c->epochs, key, NULL);
+        if (!owned && request->kind != CLUSTER_OWNER)
+            owned = place_spared(c, key, request->id);
         if (owned && serves(c) && request->kind != CLUSTER_OWNER) {
             request_execute(c, request);
             return;

@@ -41,7 +41,7 @@ static void install(struct cluster *c, struct view *view)
     c->lag_since_ms = 0;
     serve_update(c);
     hints_clear(c);
-    c->grants = 0;
+    c->grants = c->shared_grant = 0;
     forwards_lost(c, view, slice_of(NULL, 0));
     directory_begin(c, before);
     reports_begin(c, before);

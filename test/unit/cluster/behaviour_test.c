@@ -31,6 +31,49 @@ START_TEST(a_cluster_of_one_sends_nothing)
 }
 END_TEST
 
+static struct cluster_epoch epoch_of(int node, const char *id)
+{
+    struct cluster_epoch epoch = {0, 0};
+    ck_assert(cluster_owns(net.nodes[node].cluster, slice_of_string(id), &epoch));
+    return epoch;
+}
+
+/* What a home takes for itself has one epoch, but no id ever has the same one twice in a view. */
+START_TEST(a_home_that_takes_shares_epochs)
+{
+    net_init(&net, 2, 0, 0);
+    net_start(&net, 5);
+    char ids[4][NET_TEXT];
+    const char *other = ids[3];
+    for (unsigned found = 0, i = 0; found < 4; i++) {
+        snprintf(ids[found], NET_TEXT, "y%u", i);
+        found += cluster_is_open(net.nodes[0].cluster, slice_of_string(ids[found]));
+    }
+    ck_assert_str_eq(net_read(&net, 0, ids[0]), "");
+    ck_assert_str_eq(net_read(&net, 0, ids[1]), "");
+    struct cluster_epoch first = epoch_of(0, ids[0]);
+    ck_assert_int_eq(cluster_epoch_compare(epoch_of(0, ids[1]), first), 0);
+    /* One that comes again. */
+    ck_assert(net_idle(&net, 0, ids[0]));
+    ck_assert(!net_owns(&net, 0, ids[0]));
+    ck_assert_str_eq(net_read(&net, 0, ids[0]), "");
+    struct cluster_epoch again = epoch_of(0, ids[0]);
+    ck_assert_int_gt(cluster_epoch_compare(again, first), 0);
+    ck_assert_int_eq(cluster_epoch_compare(epoch_of(0, ids[1]), first), 0);
+    ck_assert_str_eq(net_read(&net, 0, ids[2]), "");
+    ck_assert_int_eq(cluster_epoch_compare(epoch_of(0, ids[2]), again), 0);
+    /* One that was another's in between. */
+    ck_assert_str_eq(net_read(&net, 1, other), "");
+    struct cluster_epoch theirs = epoch_of(1, other);
+    ck_assert_int_gt(cluster_epoch_compare(theirs, again), 0);
+    ck_assert(net_idle(&net, 1, other));
+    net_settle(&net, true);
+    ck_assert_str_eq(net_read(&net, 0, other), "");
+    ck_assert_int_gt(cluster_epoch_compare(epoch_of(0, other), theirs), 0);
+    net_end(&net);
+}
+END_TEST
+
 /* First touch wins, wherever the home is; everybody reaches the object. */
 START_TEST(any_node_answers_for_any_object)
 {
@@ -726,6 +769,7 @@ int main(void)
     TCase *tcase = tcase_create("behaviour");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_cluster_of_one_sends_nothing);
+    tcase_add_test(tcase, a_home_that_takes_shares_epochs);
     tcase_add_test(tcase, any_node_answers_for_any_object);
     tcase_add_test(tcase, two_first_touches_have_one_owner);
     tcase_add_test(tcase, a_forward_before_its_grant_waits);
