@@ -122,7 +122,7 @@ static bool on_may_dump(void *member, uint64_t now_ms)
 {
     struct holdings *h = member;
     holdings_see(h, now_ms);
-    return cluster_serves(h->cluster, now_ms) || !cluster_keeps(h->cluster, CLUSTER_R11_PUT);
+    return cluster_serves(h->cluster, now_ms) || !holdings_keeps(h, CLUSTER_R11_PUT);
 }
 
 static int on_reserve(void *member, struct slice id)

@@ -107,6 +107,16 @@ struct holdings {
     struct buffer put_off;
 };
 
+/* Is this part of a rule kept? Always, but in the simulator. */
+static inline bool holdings_keeps(const struct holdings *h, enum cluster_rule rule)
+{
+#ifdef BRAIN_BREAKABLE
+    return cluster_keeps(h->cluster, rule);
+#else
+    (void)h, (void)rule;
+    return true;
+#endif
+}
 static inline bool version_is_none(struct version version)
 {
     return version.view == 0 && version.counter == 0 && version.seq == 0;

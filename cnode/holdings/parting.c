@@ -38,14 +38,15 @@ int parting_adopt(void *context, struct slice id, struct cluster_epoch epoch,
 /* ---- giving up one ----------------------------------------------------------------------------
  */
 
-/* CLUSTER_PART_CARELESSLY is the simulator's model's: here everything is polite. */
+/* CLUSTER_PART_CARELESSLY, which only the simulator asks for: those who wait for holders are told
+ * as if these had answered. */
 enum cluster_parted parting_give_up(
     void *context, struct slice id, enum cluster_parting parting, struct cluster_copy *copy)
 {
     struct holdings *h = context;
-    (void)parting;
     const struct unbacked *entry = unbacked_find(h, id);
-    if (entry && !list_is_empty(&entry->waiting))
+    if (entry && !list_is_empty(&entry->waiting) &&
+        (parting == CLUSTER_PART_POLITELY || holdings_keeps(h, CLUSTER_R13_RELEASE)))
         return CLUSTER_BUSY;
     struct record *record = NULL; /* memory first: what is given up must not be lost for it */
     if (h->events.record_dead && !(record = record_create(h, id)))

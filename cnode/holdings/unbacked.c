@@ -151,7 +151,7 @@ void unbacked_forget(struct holdings *h, struct slice id)
 struct version unbacked_need_of_any(const struct holdings *h, const struct unbacked *entry)
 {
     static const struct version none;
-    bool waits = entry && !is_reached(entry) && cluster_keeps(h->cluster, CLUSTER_R11_VERSION);
+    bool waits = entry && !is_reached(entry) && holdings_keeps(h, CLUSTER_R11_VERSION);
     return waits ? entry->needed : none;
 }
 

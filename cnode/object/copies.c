@@ -106,7 +106,8 @@ int copy_compare(struct store *store, struct object *object, int status, struct 
 {
     struct version stored = object->stored;
     bool unknown = object->item->flags & ITEM_UNKNOWN;
-    bool wins = object->copy && version_compare(object->copy->version, stored) > 0;
+    bool wins = object->copy && (version_compare(object->copy->version, stored) > 0 ||
+                                    store_breaks(store, STORE_BREAK_COMPARE));
     if (wins) {
         status = take_copy(store, object, !unknown, shown);
         if (object->copy)

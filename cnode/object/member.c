@@ -135,6 +135,18 @@ static void drop_object(struct store *store, struct object *object)
     object_free(store, object);
 }
 
+/* The same, of what is under way: it goes on, and the object stays for its result. */
+static void leave_behind(struct store *store, struct object *object)
+{
+    if (object->stage == OBJECT_DUMPING)
+        object_forget_dump(store, object);
+    list_remove(&object->link);
+    list_remove(&object->unwritten);
+    copy_forget(store, object);
+    object_detach(object);
+    object->item = NULL;
+}
+
 /* Does a write of the object wait for the journal? Those that wait are not known by id: but only by
  * seq, and the last one of the object has the item's. */
 static bool may_await_record(const struct store *store, const struct item *item)
@@ -150,10 +162,13 @@ enum store_parted store_part(struct store *store, struct slice id, struct versio
     if (!item)
         return STORE_GONE_CLEAN;
     struct object *object = object_of(item);
-    if (store_read_waits(store, item) || may_await_record(store, item) ||
-        (object && (object->pins > 0 || object->outdated || object->copy ||
-                       object->persists.first || object->reads.first ||
-                       object->stage == OBJECT_LOADING || object->stage == OBJECT_DUMPING)))
+    bool dumping = object && object->stage == OBJECT_DUMPING;
+    if (store_breaks(store, STORE_BREAK_RELEASE) && dumping && !object->held)
+        dumping = false;
+    if (store_read_waits(store, item) || may_await_record(store, item) || dumping ||
+        (object &&
+            (object->pins > 0 || object->outdated || object->copy || object->persists.first ||
+                object->reads.first || object->stage == OBJECT_LOADING)))
         return STORE_BUSY;
     bool dirty = store_peek_dirty(store, id, version, value, deleted);
     if (dirty && !*deleted) {
@@ -161,7 +176,9 @@ enum store_parted store_part(struct store *store, struct slice id, struct versio
         if (!value->block)
             return STORE_BUSY; /* without memory to hand it over: later */
     }
-    if (object)
+    if (store_breaks(store, STORE_BREAK_RELEASE) && object && object->stage == OBJECT_DUMPING)
+        leave_behind(store, object);
+    else if (object)
         drop_object(store, object);
     store_give_up(store, item);
     return dirty ? STORE_GONE_DIRTY : STORE_GONE_CLEAN;
@@ -193,7 +210,6 @@ static void answer_all(struct store *store, struct object *object)
             waiter->kind == WAITER_STORED ? BRAIN_EUNKNOWN : BRAIN_EUNAVAILABLE, NULL);
 }
 
-/* What is under way for it goes on, and the object stays for its result. */
 static void abandon(struct store *store, struct item *item, store_keep_cb keep)
 {
     struct object *object = object_of(item);
@@ -204,14 +220,8 @@ static void abandon(struct store *store, struct item *item, store_keep_cb keep)
     }
     bool under_way =
         object->stage == OBJECT_LOADING || (object->stage == OBJECT_DUMPING && !object->held);
-    if (object->stage == OBJECT_DUMPING)
-        object_forget_dump(store, object);
-    list_remove(&object->link);
-    list_remove(&object->unwritten);
-    copy_forget(store, object);
-    object_detach(object);
+    leave_behind(store, object);
     store_give_up(store, item);
-    object->item = NULL;
     if (!under_way)
         object->stage = OBJECT_RESTING;
     object->pins++;

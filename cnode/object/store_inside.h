@@ -142,6 +142,17 @@ struct store {
     bool rewrite_refused;
 };
 
+/* Is this part of a rule broken (enum store_break)? Only in the simulator. */
+static inline bool store_breaks(const struct store *store, uint32_t part)
+{
+#ifdef BRAIN_BREAKABLE
+    return (store->options.broken & part) != 0;
+#else
+    (void)store, (void)part;
+    return false;
+#endif
+}
+
 /* store.c */
 void store_set_now(struct store *store, uint64_t now_ms);
 void store_touch(struct store *store, struct item *item);

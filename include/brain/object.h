@@ -83,6 +83,16 @@ struct store_options {
     uint64_t memory_limit_bytes; /* 0: none */
     uint32_t breaker_failures; /* dumps that fail in a row before all dumps pause and one at a time
                                   is tried, every retry_max_ms at the latest; 0: never */
+#ifdef BRAIN_BREAKABLE
+    uint32_t broken; /* bits of enum store_break */
+#endif
+};
+
+/* Switches of the simulator, like CLUSTER_RULES (cluster.h): its own build of this room looks at
+ * them, no other does. */
+enum store_break {
+    STORE_BREAK_COMPARE = 1, /* R7: a copy always wins */
+    STORE_BREAK_RELEASE = 2, /* R13: store_part, with a dump under way too */
 };
 
 /* When a write is acknowledged. */

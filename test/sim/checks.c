@@ -33,6 +33,9 @@ void check_node(struct world *w, struct node *node)
     for (uint32_t id = 0; id < w->plan.ids; id++) {
         struct cluster_epoch epoch;
         if (!cluster_owns(node->core, w->ids[id], &epoch)) {
+            if (cluster_state(node->core) == CLUSTER_IN && storage_is_resident(node, id))
+                world_fail(
+                    w, "R1", "n%u has %s in RAM, and does not own it", node->index, w->id_text[id]);
             w->owners[id] = (uint16_t)(w->owners[id] & ~bit);
             node->epoch_counter[id] = 0;
             continue;
@@ -70,8 +73,9 @@ void check_owners(struct world *w)
 /* When the write (not the delete) with this value was carried out. */
 static uint64_t executed_us(const struct world *w, const struct stored *what)
 {
-    uint32_t number = world_number(&what->value);
-    return number == 0 ? UINT64_MAX : w->operations[number - 1].executed_us;
+    uint32_t number = world_number_in(what->value);
+    return number == 0 || number > w->operations_count ? UINT64_MAX
+                                                       : w->operations[number - 1].executed_us;
 }
 
 /* Promise 3. Only what a muddled etcd of another life counted may be lower: R4 puts it above what
@@ -84,7 +88,7 @@ void check_stored(struct world *w, uint32_t id, const struct stored *what, bool 
         if (version_compare(what->version, shelf->now.version) < 0)
             world_fail(w, "promise 3", "n%u removes a newer %s than it knows", writer->index,
                 w->id_text[id]);
-        shelf->deleted_us = what->deleted_ms * 1000;
+        shelf->deleted_us = what->unix_ms * 1000;
         return;
     }
     if (version_compare(what->version, shelf->highest) < 0 &&
@@ -213,12 +217,23 @@ void check_history(struct world *w)
  * ----------------------------------------------------------------------------------
  */
 
+static void print_resident(struct node *node, uint32_t id, FILE *out)
+{
+    struct version version;
+    bool deleted, dirty;
+    uint32_t number;
+    if (storage_peek(node, id, &version, &deleted, &number, &dirty))
+        fprintf(out, ", %s %u@%llu.%llu.%llu%s", dirty ? "dirty" : "clean", number,
+            (unsigned long long)version.view, (unsigned long long)version.counter,
+            (unsigned long long)version.seq, deleted ? " deleted" : "");
+}
+
 void check_print(struct world *w, FILE *out)
 {
     for (uint32_t id = 0; id < w->plan.ids; id++) {
         const struct stored *stored = &w->shelves[id].now;
         fprintf(out, "  %s: warehouse %u@%llu.%llu.%llu%s\n", w->id_text[id],
-            world_number(&stored->value), (unsigned long long)stored->version.view,
+            world_number_in(stored->value), (unsigned long long)stored->version.view,
             (unsigned long long)stored->version.counter, (unsigned long long)stored->version.seq,
             stored->deleted ? " deleted" : "");
         for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
@@ -230,15 +245,11 @@ void check_print(struct world *w, FILE *out)
             if (cluster_owns(node->core, w->ids[id], &epoch)) {
                 fprintf(out, "    n%u owns it under %llu.%llu, %s", i,
                     (unsigned long long)epoch.view, (unsigned long long)epoch.counter,
-                    objects_own(node->objects, w->ids[id]) ? "adopted" : "NOT adopted");
-                if (objects_peek(node->objects, w->ids[id], &copy))
-                    fprintf(out, ", %u@%llu.%llu.%llu%s", world_number(&copy.value),
-                        (unsigned long long)copy.version.view,
-                        (unsigned long long)copy.version.counter,
-                        (unsigned long long)copy.version.seq, copy.deleted ? " deleted" : "");
+                    storage_is_resident(node, id) ? "resident" : "NOT resident");
+                print_resident(node, id, out);
                 fprintf(out, "\n");
-            } else if (objects_own(node->objects, w->ids[id])) {
-                fprintf(out, "    n%u has adopted it, and does NOT own it\n", i);
+            } else if (storage_is_resident(node, id)) {
+                fprintf(out, "    n%u has it in RAM, and does NOT own it\n", i);
             }
             if (cluster_copy_held(node->core, w->ids[id], &copy))
                 fprintf(out, "    n%u holds %u@%llu.%llu.%llu%s\n", i, world_number(&copy.value),

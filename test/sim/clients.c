@@ -26,7 +26,7 @@ struct operation *clients_ask(struct world *w, uint32_t id, uint8_t node, enum c
         .end_us = UINT64_MAX};
     operation->request = (struct cluster_request){.kind = kind, .ack = ack, .id = w->ids[id]};
     if (kind == CLUSTER_WRITE)
-        operation->request.value = world_value(operation->number);
+        operation->request.value = world_value(w, operation->number);
     w->per_id[id] += is_strong(operation);
     w->stats.operations++;
     struct event *event = world_event(w, EVENT_REQUEST, 1, &w->nodes[node]);
@@ -47,12 +47,9 @@ static enum cluster_kind choose(struct world *w)
     return world_chance(w, w->plan.delete_chance) ? CLUSTER_DELETE : CLUSTER_WRITE;
 }
 
-void clients_operate(struct world *w)
+static void operate(struct world *w, uint32_t id, uint8_t n, uint32_t count)
 {
-    uint8_t n = (uint8_t)world_random(w, w->plan.nodes);
     struct node *node = &w->nodes[n];
-    uint32_t id = (uint32_t)world_random(w, w->plan.ids);
-    uint32_t count = 1 + (uint32_t)world_random(w, w->plan.burst);
     uint32_t sender = 1 + (node->process * NODES + n) * 2 + (uint32_t)world_random(w, 2);
     if (!node->up)
         return;
@@ -61,8 +58,61 @@ void clients_operate(struct world *w)
         if (w->per_id[id] >= OPERATIONS_PER_ID || last_ones)
             return;
         bool stored = w->plan.only_warehouse || world_chance(w, w->plan.warehouse_ack_chance);
-        clients_ask(w, id, n, choose(w), stored ? ACK_WAREHOUSE : ACK_BACKUP, sender);
+        clients_ask(w, id, n, choose(w), stored ? STORE_ACK_WAREHOUSE : STORE_ACK_BACKUP, sender);
     }
+}
+
+void clients_operate(struct world *w)
+{
+    uint8_t n = (uint8_t)world_random(w, w->plan.nodes);
+    operate(
+        w, (uint32_t)world_random(w, w->plan.ids), n, 1 + (uint32_t)world_random(w, w->plan.burst));
+}
+
+void clients_burst(struct world *w, uint32_t id, uint8_t node)
+{
+    operate(w, id, node, 2 + (uint32_t)world_random(w, 3));
+}
+
+/* What needs no other member is answered at once, as in cnode/server/routing.c. */
+static int answer_here(struct node *node, struct operation *operation, struct value *value)
+{
+    const struct cluster_request *request = &operation->request;
+    uint64_t hash = store_hash(node->store, request->id), now_ms = node_ms(node);
+    bool direct = node->direct && cluster_serves(node->core, now_ms);
+    int status = STORE_WAIT;
+    if (direct && (request->kind == CLUSTER_READ || request->kind == CLUSTER_WEAK_READ))
+        return holdings_get(node->holdings, request->id, hash, now_ms, value);
+    if (request->kind == CLUSTER_WEAK_READ)
+        return store_get_hashed(node->store, request->id, hash, now_ms, value, NULL);
+    bool writes = request->kind == CLUSTER_WRITE;
+    if (!direct || (!writes && request->kind != CLUSTER_DELETE))
+        return STORE_WAIT;
+    node->executing = writes ? operation->number : 0;
+    status = holdings_write(node->holdings, request->id, hash, writes ? &request->value : NULL,
+        (enum store_ack)request->ack, true, now_ms);
+    if (status == STORE_DONE && node->executing != 0)
+        storage_note_write(node, operation->id); /* nobody was told */
+    node->executing = 0;
+    if (status == STORE_WAIT)
+        operation->executed_us = 0; /* if it was written, it is written once more */
+    return status;
+}
+
+static void give(struct world *w, struct node *node, struct operation *operation)
+{
+    struct cluster_request *request = &operation->request;
+    struct value value = value_none();
+    if (request->ack == STORE_ACK_BACKUP)
+        request->ack = (uint8_t)node->backup_ack;
+    int status = answer_here(node, operation, &value);
+    if (status == STORE_WAIT) {
+        cluster_request(node->core, request, node_ms(node));
+        return;
+    }
+    if (cluster_counts_uses(node->core))
+        cluster_used(node->core, request->id);
+    clients_answer(w, request, status, &value);
 }
 
 void clients_give(struct world *w, const struct event *event)
@@ -70,11 +120,11 @@ void clients_give(struct world *w, const struct event *event)
     struct operation *operation = &w->operations[event->a - 1];
     static const char *const names[] = {
         "reads", "reads weakly", "writes", "deletes", "persists", "asks for the owner of"};
-    const struct node *node = &w->nodes[operation->node];
+    struct node *node = &w->nodes[operation->node];
     world_trace(w, "#%u: a client of n%u %s %s", operation->number, operation->node,
         names[operation->kind], w->id_text[operation->id]);
     operation->given = true;
-    cluster_request(node->core, &operation->request, node_ms(node));
+    give(w, node, operation);
 }
 
 void clients_answer(
@@ -103,32 +153,22 @@ void clients_answer(
     value_drop(&operation->request.value); /* a write's own; the core drops what it put there */
 }
 
-void clients_executed(struct world *w, struct cluster_request *request, struct version version)
+/* Of deletes nothing is known: which one it is, is not told by what it writes. */
+void clients_written(struct world *w, uint32_t number, struct version version, bool executed)
 {
-    uint32_t number = 0;
-    if (request->kind == CLUSTER_WRITE)
-        number = world_number(&request->value);
-    else
-        return; /* which delete it is, is not told by what it writes */
+    if (number > w->operations_count) {
+        world_fail(w, "promise 6", "a value of nobody is written");
+        return;
+    }
     struct operation *operation = &w->operations[number - 1];
-    if (operation->executed_us != 0 && w->options.broken == 0) {
+    if (executed && operation->executed_us != 0 && w->options.broken == 0) {
         world_fail(w, "R9", "write #%u was carried out twice", number);
         return;
     }
-    operation->executed_us = w->now_us;
+    if (executed)
+        operation->executed_us = w->now_us;
     if (version_compare(version, operation->version) > 0)
         operation->version = version;
-}
-
-/* Under another version, perhaps: a copy that won, an epoch that was raised. */
-void clients_recorded(struct world *w, const struct cluster_copy *copy)
-{
-    uint32_t number = world_number(&copy->value);
-    if (number == 0 || number > w->operations_count)
-        return;
-    struct operation *operation = &w->operations[number - 1];
-    if (version_compare(copy->version, operation->version) > 0)
-        operation->version = copy->version;
 }
 
 uint32_t clients_pending(const struct world *w)

@@ -281,6 +281,7 @@ static void lose(struct node *node, const char *why)
 {
     world_trace(node->world, "n%u lost its membership: %s", node->index, why);
     node->member = false;
+    node->lease_until_ms = 0;
     faults_lost(node->world, node);
     cluster_lost(node->core, node_ms(node));
 }
@@ -303,8 +304,11 @@ static void joined(struct node *node, const struct reply *answer)
     world_trace(w, "n%u joins as %llu", node->index, (unsigned long long)answer->incarnation);
     node->last_valid_us = w->now_us + LEASE_US;
     node->lost = false;
+    node->direct = false;
+    node->lease_until_ms = until_ms;
     if (cluster_join(node->core, answer->incarnation, &view, until_ms, node_ms(node)) != 0)
         world_fail(w, "memory", "cluster_join");
+    node_look_at_holders(node, view.count);
     etcd_look(node);
 }
 
@@ -325,7 +329,11 @@ static void renewed(struct node *node, const struct reply *answer)
     uint64_t from_ms = sim_keeps(w, SIM_R1_SENT) ? answer->sent_ms : node_ms(node);
     /* A node that stood still hears late what was true when it asked. */
     node->last_valid_us = w->now_us + LEASE_US - (node_ms(node) - from_ms) * 1000;
-    cluster_lease(node->core, from_ms + LEASE_MS - LEASE_MARGIN_MS, answer->newest, node_ms(node));
+    uint64_t until_ms = from_ms + LEASE_MS - LEASE_MARGIN_MS;
+    if (!cluster_serves(node->core, node_ms(node)))
+        node->direct = false; /* what waited for the lease goes first */
+    cluster_lease(node->core, until_ms, answer->newest, node_ms(node));
+    node->lease_until_ms = until_ms;
 }
 
 void etcd_reply(struct world *w, const struct event *event)
@@ -368,9 +376,11 @@ void etcd_watch(struct world *w, const struct event *event)
     world_trace(w, "n%u sees view %llu", node->index, (unsigned long long)view.number);
     if (cluster_view(node->core, &view, node_ms(node)) != 0)
         world_fail(w, "memory", "cluster_view");
+    node_look_at_holders(node, view.count);
     enum cluster_state state = cluster_state(node->core);
     if (state != CLUSTER_IN && state != CLUSTER_DRAINED) {
         node->member = false; /* it is not in there: what the core noticed, it lost */
+        node->lease_until_ms = 0;
         faults_lost(w, node);
     } else if (node->watched < w->etcd.views_count) {
         look_after(w, node, 1 + world_random(w, w->plan.watch_us));

@@ -46,8 +46,10 @@ static void plan_pace(struct world *w)
 {
     static const uint32_t delays[] = {1000, 3000, 10000, 40000};
     static const uint32_t stores[] = {2000, 10000, 50000, 200000};
-    static const uint32_t dumps[] = {2, 10, 40, 100};
-    static const uint32_t drops[] = {0, 5, 20, 80};
+    static const uint32_t ttls[] = {100, 300, 1000, 3000};
+    static const uint32_t dirty[] = {0, 150, 600, 2500};
+    static const uint32_t journals[] = {300, 3000, 30000};
+    static const uint32_t deadlines[] = {300, 1000, 3000};
     struct plan *plan = &w->plan;
     plan->delay_us = one_of(w, delays, 4);
     plan->slow_chance = world_chance(w, 500) ? (uint32_t)between(w, 1, 60) : 0;
@@ -58,8 +60,20 @@ static void plan_pace(struct world *w)
     plan->readers_chance = (uint32_t)between(w, 200, 700);
     plan->warehouse_ack_chance = world_chance(w, 300) ? 200 : 0;
     plan->weak_chance = world_chance(w, 300) ? 100 : 0;
-    plan->dump_chance = one_of(w, dumps, 4);
-    plan->drop_chance = one_of(w, drops, 4);
+    plan->key_ttl_ms = one_of(w, ttls, 4);
+    plan->max_dirty_ms = one_of(w, dirty, 4);
+    plan->dumps_parallel = (uint32_t)between(w, 1, 4);
+    plan->breaker_failures = world_chance(w, 500) ? 3 : 0;
+    plan->pressure = world_chance(w, 200) ? 20 : 0;
+    plan->value_bytes = world_chance(w, 300) ? (uint32_t)between(w, 9, VALUE_BYTES) : 0;
+    plan->journal = world_chance(w, 850);
+    plan->journal_us = one_of(w, journals, 3);
+    plan->journal_slow_chance = world_chance(w, 300) ? 50 : 0;
+    plan->journal_slow_us = (uint32_t)between(w, 50000, 1000000);
+    plan->journal_error_chance = world_chance(w, 150) ? 50 : 0;
+    plan->segment_records = (uint32_t)between(w, 1, 20);
+    plan->power_chance = world_chance(w, 300) ? 500 : 0;
+    plan->deadline_ms = one_of(w, deadlines, 3);
     plan->store_us = one_of(w, stores, 4);
     plan->store_slow_chance = world_chance(w, 400) ? 100 : 0;
     plan->store_slow_us = (uint32_t)between(w, 500000, 3000000);
@@ -114,7 +128,7 @@ void faults_note_loss(struct world *w)
         *loss = (struct loss){.at_us = w->now_us, .lawless = lawless};
         for (uint32_t id = 0; id < w->plan.ids; id++) {
             loss->stored[id] = w->shelves[id].now.version;
-            loss->number[id] = world_number(&w->shelves[id].now.value);
+            loss->number[id] = world_number_in(w->shelves[id].now.value);
         }
     }
 }
@@ -164,8 +178,9 @@ static uint32_t holders_of_highest(struct world *w, uint32_t id)
     return count;
 }
 
-/* Would the loss of any one node be covered now? As the nodes themselves believe. */
-static bool is_covered(struct world *w)
+/* Would the loss of any one node be covered now? As the nodes themselves believe; `but` may be in
+ * whatever state. */
+static bool is_covered(struct world *w, const struct node *but)
 {
     const struct etcd_view *view = etcd_newest(w);
     if (!view || view->count < 2 || w->etcd.down_until_us > w->now_us || !network_is_whole(w))
@@ -178,23 +193,23 @@ static bool is_covered(struct world *w)
     }
     for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         struct node *node = &w->nodes[i];
-        if (!node->up)
+        if (!node->up || node == but)
             continue;
         if (!node_is_well(w, node) || node->etcd_cut_until_us > w->now_us ||
-            node->watch_stuck_until_us > w->now_us || !objects_are_settled(node->objects))
+            node->watch_stuck_until_us > w->now_us || !storage_is_settled(node))
             return false;
         const struct cluster_metrics *m = cluster_metrics(node->core, node_ms(node));
         if (m->unbacked > 0 || m->slots_open != m->slots ||
-            (w->plan.backups == 0 && !objects_are_clean(node->objects)))
+            (w->plan.backups == 0 && !storage_is_clean(node)))
             return false;
     }
     for (uint32_t id = 0; id < w->plan.ids; id++) {
         bool owned = false;
         for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
             struct node *node = &w->nodes[i];
-            owned |= node->up && objects_own(node->objects, w->ids[id]);
+            owned |= node->up && storage_is_resident(node, id);
             if (node->up && cluster_owns(node->core, w->ids[id], NULL) &&
-                !objects_own(node->objects, w->ids[id]))
+                !storage_is_resident(node, id))
                 return false; /* about to adopt it */
         }
         if (!owned && holders_of_highest(w, id) == 1)
@@ -203,9 +218,19 @@ static bool is_covered(struct world *w)
     return true;
 }
 
+/* Nobody misses who owns nothing, unless somebody else is lost before all is as it should be. */
+void faults_left(struct world *w, struct node *node)
+{
+    if (is_covered(w, node))
+        node->lost = true;
+    else
+        faults_lost(w, node);
+    w->armed_us = 0;
+}
+
 void faults_sample(struct world *w)
 {
-    if (!is_covered(w))
+    if (!is_covered(w, NULL))
         return;
     w->armed_us = w->now_us;
     for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++)
@@ -221,11 +246,6 @@ void faults_sample(struct world *w)
  * --------------------------------------------------------------------------------------
  */
 
-static struct node *some_node(struct world *w)
-{
-    return &w->nodes[world_random(w, w->plan.nodes)];
-}
-
 static void start_later(struct world *w, const struct node *node, uint64_t after_us)
 {
     struct event *event = world_event(w, EVENT_START, after_us, NULL);
@@ -238,7 +258,9 @@ static void crash(struct world *w, struct node *node, bool disk)
     world_trace(w, "n%u crashes%s", node->index, disk ? "" : ", with its disk");
     faults_lost(w, node);
     node_stop(node);
-    if (!disk)
+    if (disk)
+        journal_crash(node, world_chance(w, w->plan.power_chance));
+    else
         node_forget_disk(node);
     static const uint32_t downs[] = {200000, 1500000, 4000000};
     start_later(w, node, 10000 + world_random(w, one_of(w, downs, 3)));
@@ -255,9 +277,30 @@ static void cut(struct world *w, uint64_t us)
         network_cut(w, b, a, us);
 }
 
-void faults_lose(struct world *w, enum fault fault)
+static struct node *some_node(struct world *w)
 {
-    struct node *node = some_node(w);
+    return &w->nodes[world_random(w, w->plan.nodes)];
+}
+
+/* The last moments before a loss count most: clients write and read one object, and its owner goes
+ * at about the time at which messages arrive. */
+static void lose_busy(struct world *w, const struct node *node, enum fault fault)
+{
+    uint32_t id = (uint32_t)world_random(w, w->plan.ids);
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
+        if (w->nodes[i].up && storage_is_resident(&w->nodes[i], id))
+            node = &w->nodes[i];
+    }
+    clients_burst(w, id, world_chance(w, 500) ? node->index : some_node(w)->index);
+    struct event *event =
+        world_event(w, EVENT_LOSS, 1000 + world_random(w, 4 * w->plan.delay_us), NULL);
+    event->a = fault;
+    event->b = node->index + 1U;
+}
+
+void faults_lose(struct world *w, enum fault fault, uint64_t chosen)
+{
+    struct node *node = chosen > 0 ? &w->nodes[chosen - 1] : some_node(w);
     bool armed = w->armed_us != 0 && w->now_us - w->armed_us <= ARMED_US;
     if (!armed && !w->plan.losses_overlap) {
         w->wants_loss = true;
@@ -266,6 +309,10 @@ void faults_lose(struct world *w, enum fault fault)
     }
     if (!node->up || !node->member || node->draining)
         return;
+    if (chosen == 0 && world_chance(w, 400)) {
+        lose_busy(w, node, fault);
+        return;
+    }
     uint64_t long_us = between(w, LEASE_MS * 1000, 3 * LEASE_MS * 1000);
     switch (fault) {
     case FAULT_CRASH:
@@ -307,10 +354,9 @@ static void drain(struct world *w, struct node *node)
     if (!node->up || !node->member || node->draining || cluster_state(node->core) != CLUSTER_IN)
         return;
     world_trace(w, "n%u drains", node->index);
-    node->draining = true;
-    cluster_drain(node->core, node_ms(node));
-    node_touched(node);
-    world_event(w, EVENT_LEAVE, between(w, 4000000, 8000000), node);
+    node_drain(node);
+    struct event *event = world_event(w, EVENT_LEAVE, between(w, 4000000, 8000000), node);
+    event->a = 1;
 }
 
 static void strike(struct world *w, enum fault fault)
@@ -349,7 +395,7 @@ static void strike(struct world *w, enum fault fault)
         break;
     default:
         if (w->plan.losses_overlap) {
-            faults_lose(w, fault);
+            faults_lose(w, fault, 0);
         } else if (!w->wants_loss) {
             w->wants_loss = true;
             w->next_loss = fault;
@@ -412,7 +458,7 @@ bool faults_are_over(struct world *w, const char **why)
             *why = reasons[1];
             return false;
         }
-        if (!objects_are_clean(node->objects)) {
+        if (!storage_is_clean(node)) {
             *why = reasons[2];
             return false;
         }

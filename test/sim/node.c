@@ -56,25 +56,17 @@ static void on_behind(void *context, uint64_t view)
     etcd_look(context);
 }
 
-static void set_record(
-    const struct world *w, struct record *record, const struct cluster_copy *copy)
-{
-    value_drop(&record->copy.value);
-    *record = (struct record){.there = copy != NULL, .at_us = w->now_us};
-    if (copy) {
-        record->copy = *copy;
-        value_hold(copy->value);
-    }
-}
-
 static void on_copy_changed(void *context, struct slice id, const struct cluster_copy *copy)
 {
     struct node *node = context;
-    struct record *record = &node->copies[world_id(node->world, id)];
-    set_record(node->world, record, copy);
+    struct held *held = &node->held[world_id(node->world, id)];
+    *held = (struct held){.there = copy != NULL, .at_us = node->world->now_us};
     /* What is restored, or kept when a lease is lost, is older than that. */
-    if (cluster_state(node->core) != CLUSTER_IN && node->last_valid_us < record->at_us)
-        record->at_us = node->last_valid_us;
+    if (cluster_state(node->core) != CLUSTER_IN && node->last_valid_us < held->at_us)
+        held->at_us = node->last_valid_us;
+    holdings_copy_changed(node->holdings, id, copy);
+    if (!node->up)
+        return;
     if (copy)
         world_trace(node->world, "n%u holds %.*s@%llu.%llu.%llu %s%u", node->index, (int)id.size,
             (const char *)id.data, (unsigned long long)copy->version.view,
@@ -94,8 +86,8 @@ static void on_set_aside(void *context, struct slice id, const struct cluster_co
     world_trace(w, "n%u sets aside %.*s: %u", node->index, (int)id.size, (const char *)id.data,
         world_number(&copy->value));
     w->stats.set_aside++;
-    if (node->copies[i].there && (w->now_us - node->copies[i].at_us) / 1000 + LEASE_MS <
-                                     w->plan.tombstone_keep_ms / 100 * 88)
+    if (node->held[i].there &&
+        (w->now_us - node->held[i].at_us) / 1000 + LEASE_MS < w->plan.tombstone_keep_ms / 100 * 88)
         world_fail(
             w, "R10", "n%u sets aside a copy of %s that is not old", node->index, w->id_text[i]);
     if (version_compare(copy->version, w->shelves[i].now.version) > 0)
@@ -111,55 +103,11 @@ static void on_state(void *context, enum cluster_state state)
         world_event(node->world, EVENT_LEAVE, 1000, node);
 }
 
-/* ---- what its objects say
- * ------------------------------------------------------------------------
- */
-
-static void on_load(void *context, struct slice id, uint64_t ticket)
-{
-    warehouse_load(context, id, ticket);
-}
-
-static void on_dump(void *context, struct slice id, uint64_t ticket, const struct stored *what,
-    uint64_t expected, bool removes)
-{
-    warehouse_dump(context, id, ticket, what, expected, removes);
-}
-
-static void on_record(void *context, struct slice id, const struct cluster_copy *copy)
-{
-    struct node *node = context;
-    int i = world_id(node->world, id);
-    set_record(node->world, &node->before[i], node->owned[i].there ? &node->owned[i].copy : NULL);
-    set_record(node->world, &node->owned[i], copy);
-    if (copy)
-        clients_recorded(node->world, copy);
-}
-
-static void on_executed(void *context, struct cluster_request *request, struct version version)
-{
-    const struct node *node = context;
-    world_trace(node->world, "n%u writes %.*s@%llu.%llu.%llu := %u", node->index,
-        (int)request->id.size, (const char *)request->id.data, (unsigned long long)version.view,
-        (unsigned long long)version.counter, (unsigned long long)version.seq,
-        request->kind == CLUSTER_DELETE ? 0 : world_number(&request->value));
-    clients_executed(node->world, request, version);
-}
-
-static void on_broken(void *context, const char *rule, const char *what, struct slice id)
-{
-    const struct node *node = context;
-    /* Two histories that are muddled: R4 settles them. */
-    if (!node->world->etcd.muddled)
-        world_fail(node->world, rule, "%s (%.*s, n%u)", what, (int)id.size, (const char *)id.data,
-            node->index);
-}
-
 /* ---- life
  * ----------------------------------------------------------------------------------------
  */
 
-static struct cluster *make_core(struct node *node)
+struct cluster *node_make_core(struct node *node, struct cluster_objects objects)
 {
     struct world *w = node->world;
     const struct plan *plan = &w->plan;
@@ -188,36 +136,14 @@ static struct cluster *make_core(struct node *node)
         .copy_changed = on_copy_changed,
         .set_aside = on_set_aside,
         .state = on_state};
-    return cluster_create(&options, events, objects_interface(node->objects));
+    return cluster_create(&options, events, objects);
 }
 
-/* R1, R10: what the journal brought back, before the first join. The last record may be missing. */
-static void replay(struct node *node)
+/* With nobody to hold copies, what survives most is the journal (cnode/server/clustering.c). */
+void node_look_at_holders(struct node *node, size_t members)
 {
-    struct world *w = node->world;
-    uint64_t age_ms =
-        node->last_valid_us == 0
-            ? 0
-            : (w->now_us > node->last_valid_us ? (w->now_us - node->last_valid_us) / 1000 : 0);
-    for (uint32_t i = 0; i < w->plan.ids; i++) {
-        struct record *records[] = {&node->owned[i], &node->copies[i]};
-        if (node->before[i].there && world_chance(w, 150))
-            records[0] = &node->before[i];
-        for (int n = 0; n < 2; n++) {
-            struct record *record = records[n];
-            if (!record->there)
-                continue;
-            world_trace(w, "n%u replays %s: %u", node->index, w->id_text[i],
-                world_number(&record->copy.value));
-            struct cluster_copy copy = record->copy;
-            value_hold(copy.value);
-            if (cluster_restore(node->core, w->ids[i], &copy, age_ms) != 0)
-                world_fail(w, "memory", "cluster_restore");
-            value_drop(&copy.value);
-        }
-        set_record(w, &node->owned[i], NULL); /* they are copies now */
-        set_record(w, &node->before[i], NULL);
-    }
+    enum store_ack alone = node->world->plan.journal ? STORE_ACK_JOURNAL : STORE_ACK_MEMORY;
+    node->backup_ack = members > 1 ? STORE_ACK_BACKUP : alone;
 }
 
 void node_start(struct node *node)
@@ -227,30 +153,16 @@ void node_start(struct node *node)
         return;
     node->up = true;
     node->process++;
-    node->draining = node->leaving = node->member = false;
+    node->draining = node->leaving = node->member = node->direct = false;
     node->paused_until_us = node->advance_at_us = node->renewed_us = 0;
-    node->attempt = 0;
+    node->attempt = node->waited_ms = node->pressed_until_ms = node->lease_until_ms = 0;
+    memset(node->etags, 0, sizeof(node->etags));
+    memset(node->held, 0, sizeof(node->held));
+    node_look_at_holders(node, 1);
     world_trace(w, "n%u starts", node->index);
-    struct objects_options options = {.ids_limit = IDS,
-        .tombstone_keep_ms = w->plan.versioned_names ? 0 : w->plan.tombstone_keep_ms,
-        .broken = w->options.broken};
-    struct objects_events events = {.context = node,
-        .load = on_load,
-        .dump = on_dump,
-        .record = on_record,
-        .executed = on_executed,
-        .broken = on_broken};
-    node->objects = objects_create(&options, events);
-    for (uint32_t i = 0; i < w->plan.ids; i++)
-        objects_expect(node->objects, w->ids[i]);
-    node->core = make_core(node);
-    if (!node->core) {
-        world_fail(w, "memory", "cluster_create");
+    storage_open(node);
+    if (w->failed)
         return;
-    }
-    objects_attach(node->objects, node->core);
-    objects_time(node->objects, node_ms(node), w->now_us / 1000);
-    replay(node);
     world_event(w, EVENT_MANAGE, world_random(w, 20000), node);
     world_event(w, EVENT_TICK, world_random(w, 20000), node);
     node_touched(node);
@@ -267,42 +179,59 @@ void node_stop(struct node *node)
         w->owners[i] = (uint16_t)(w->owners[i] & ~(1U << node->index));
     memset(node->epoch_counter, 0, sizeof(node->epoch_counter));
     network_break_all(w, node->index);
-    /* Those who asked it hear nothing any more; what it holds back may not be freed by answers. */
-    cluster_destroy(node->core);
-    objects_destroy(node->objects);
-    node->core = NULL;
-    node->objects = NULL;
+    /* Those who asked it hear nothing any more. */
+    storage_close(node);
 }
 
 void node_forget_disk(struct node *node)
 {
-    for (uint32_t i = 0; i < IDS; i++) {
-        set_record(node->world, &node->owned[i], NULL);
-        set_record(node->world, &node->copies[i], NULL);
-        set_record(node->world, &node->before[i], NULL);
-    }
+    journal_forget(node);
     node->last_valid_us = 0;
 }
 
+void node_drain(struct node *node)
+{
+    storage_enter(node);
+    node->draining = true;
+    cluster_drain(node->core, node_ms(node));
+    store_drain(node->store, node_ms(node));
+    storage_settle(node);
+    node_touched(node);
+}
+
+static bool is_drained(struct node *node)
+{
+    const struct store_metrics *m = store_metrics(node->store, node_ms(node));
+    return cluster_state(node->core) == CLUSTER_DRAINED && m->dirty == 0 && m->loading == 0 &&
+           m->persisting == 0;
+}
+
 /* Drained, or out of patience. Stop serving before revoking. */
-void node_leave(struct node *node)
+void node_leave(struct node *node, bool out_of_patience)
 {
     if (!node->draining || node->leaving)
         return;
     struct world *w = node->world;
-    if (cluster_state(node->core) != CLUSTER_DRAINED) {
+    if (!is_drained(node)) {
+        if (!out_of_patience) {
+            world_event(w, EVENT_LEAVE, 50000, node);
+            return;
+        }
         world_trace(w, "n%u leaves without being drained", node->index);
         faults_lost(w, node);
     }
+    faults_left(w, node);
     node->leaving = true;
     w->stats.drains++;
-    w->armed_us = 0; /* what its copies protected has to be sent to others */
+    node->lease_until_ms = 0;
     cluster_lost(node->core, node_ms(node));
     while (cluster_state(node->core) == CLUSTER_ABANDONING)
         (void)cluster_advance(node->core, node_ms(node), 1000);
+    storage_settle(node);
     etcd_leave(node);
     world_trace(w, "n%u leaves", node->index);
     node_stop(node);
+    journal_crash(node, false);
     struct event *event = world_event(w, EVENT_START, 100000 + world_random(w, 2000000), NULL);
     event->node = node->index;
     event->process = node->process;
@@ -315,8 +244,15 @@ void node_leave(struct node *node)
 void node_advance(struct node *node)
 {
     struct world *w = node->world;
+    uint64_t now_ms = node_ms(node);
     node->advance_at_us = 0;
-    uint64_t wait_ms = cluster_advance(node->core, node_ms(node), world_chance(w, 100) ? 1 : 1000);
+    uint64_t wait_ms = cluster_advance(node->core, now_ms, world_chance(w, 100) ? 1 : 1000);
+    if (now_ms - node->waited_ms >= 100) {
+        node->waited_ms = now_ms;
+        holdings_advance(node->holdings, now_ms);
+    }
+    holdings_settle(node->holdings, now_ms);
+    node->direct |= wait_ms > 0;
     if (wait_ms > 1000)
         wait_ms = 1000;
     uint64_t wait_us = wait_ms * 1000 + world_random(w, 3000);
@@ -336,13 +272,31 @@ void node_touched(struct node *node)
     world_event(w, EVENT_ADVANCE, soon_us, node);
 }
 
+/* R8, broken: who holds a copy writes it to the warehouse. */
+static void write_copies(struct node *node)
+{
+    struct world *w = node->world;
+    for (uint32_t id = 0; id < w->plan.ids; id++) {
+        struct cluster_copy copy;
+        if (cluster_owns(node->core, w->ids[id], NULL) || !world_chance(w, 250) ||
+            !cluster_copy_held(node->core, w->ids[id], &copy))
+            continue;
+        driver_submit(node, &(struct driver_request){.operation = DRIVER_DUMP,
+                                .id = id,
+                                .version = copy.version,
+                                .value = copy.deleted ? NULL : &copy.value,
+                                .without_lease = true});
+    }
+}
+
 void node_tick(struct node *node)
 {
     struct world *w = node->world;
-    bool hurry = node->draining || w->calm;
-    uint32_t drop = w->plan.drop_chance;
-    if (w->calm && drop < 20) /* what idles leaves at last, and its copies are looked after */
-        drop = 20;
-    objects_tick(node->objects, &w->random, hurry ? 128 : w->plan.dump_chance, drop);
-    world_event(w, EVENT_TICK, 20000 + world_random(w, 30000), node);
+    if (!w->calm && world_chance(w, w->plan.pressure))
+        node->pressed_until_ms = node_ms(node) + world_random(w, 500);
+    uint64_t wait_ms = storage_advance(node);
+    if ((w->options.broken & CLUSTER_BREAK(CLUSTER_R8_OWNER)) != 0)
+        write_copies(node);
+    uint64_t most_us = 20000 + world_random(w, 60000);
+    world_event(w, EVENT_TICK, wait_ms * 1000 < most_us ? wait_ms * 1000 + 1 : most_us, node);
 }

@@ -1,10 +1,12 @@
 /* sim: a whole cluster in one process, from a seed.
  *
  *   clients.c    requests, and the history of what they were answered
- *   node.c       a member: the real core, its objects, its journal, its clock
- *   objects.c    the objects of a node (a model of the store)
- *   network.c    links between members; etcd.c: leases, views, evict keys
+ *   node.c       a member: the real core, holdings and store, and a clock
+ *   storage.c    the store wired to journal and warehouse, as cnode/server/storage.c does it
+ *   journal.c    the disk of a node
+ *   driver.c     loads and dumps at the node: what the drivers of cnode/warehouse do
  *   warehouse.c  what is stored, and how that fails
+ *   network.c    links between members; etcd.c: leases, views, evict keys
  *   faults.c     what goes wrong, and what a seed is made of
  *   checks.c     what must hold;  linear.c: linearizability
  *   world.c      the queue of events;  main.c: options, processes, replays
@@ -16,9 +18,9 @@
 
 #include <stdio.h>
 
-#include "brain/cluster.h"
+#include "brain/holdings.h"
+#include "brain/stored.h"
 #include "linear.h"
-#include "objects.h"
 #include "random.h"
 
 enum {
@@ -31,8 +33,9 @@ enum {
     LEASE_MARGIN_MS = LEASE_MS / 10,
     SIM_NAME = 16,
     LANES = 16,
-    VALUES = OPERATIONS + 1,
     ADOPTIONS = 4096,
+    VALUE_BYTES = 512,
+    MEMORY_LIMIT = 4 << 20, /* of a store: pages are small then */
 };
 
 /* Rules that the simulator itself keeps, in the place of etcd's adapter and of the warehouse. */
@@ -64,10 +67,17 @@ struct plan {
     uint32_t delay_us, slow_chance, slow_us;
     uint32_t operation_us, burst, delete_chance, warehouse_ack_chance, weak_chance;
     uint32_t readers_chance;
-    uint32_t dump_chance, drop_chance;
+    /* Of the store. `pressure`: RAM is short from time to time. */
+    uint32_t key_ttl_ms, max_dirty_ms, dumps_parallel, breaker_failures, pressure;
+    /* Of the journal; a segment is so many records. */
+    bool journal;
+    uint32_t journal_us, journal_slow_us, journal_slow_chance, journal_error_chance;
+    uint32_t segment_records, power_chance;
+    uint32_t deadline_ms; /* of a load or dump, retries included */
     uint32_t store_us, store_slow_chance, store_slow_us, store_error_chance, store_lost_chance;
     uint32_t fault_us;
     uint32_t weights[16]; /* by enum fault */
+    uint32_t value_bytes; /* 0: a few */
     uint32_t handoff_uses, hints_limit, report_chunk, tombstone_keep_ms, watch_us;
 };
 
@@ -94,7 +104,8 @@ enum event_kind {
     EVENT_MESSAGE,
     EVENT_PEER_DOWN,
     EVENT_ADVANCE,
-    EVENT_TICK, /* of the objects */
+    EVENT_TICK, /* of the store */
+    EVENT_JOURNAL,
     EVENT_MANAGE,
     EVENT_ETCD,
     EVENT_ETCD_REPLY,
@@ -152,12 +163,37 @@ struct etcd {
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 
-struct record {
-    bool there;
-    uint64_t at_us;
-    struct cluster_copy copy;
+/* What its disk outlives it with. */
+struct journal_record {
+    uint64_t seq;
+    uint64_t appended_us; /* 0: not yet */
+    uint64_t barrier;     /* stays until this one is durable, though it is dead */
+    uint32_t segment;
+    bool live;
+    struct value form; /* stored.h */
+};
+struct journal {
+    struct journal_record *records;
+    size_t count, capacity;
+    uint64_t collected, submitted, last_live; /* seqs */
+    uint64_t last_us;                         /* when the last batch will be there */
+    uint32_t segment, in_segment;
+    bool failing;
 };
 
+/* What the driver of the warehouse remembers of an object, as s3_etags.h. */
+struct etag {
+    bool known;
+    struct version version;
+    uint64_t tag;
+};
+
+struct held {
+    bool there;
+    uint64_t at_us; /* since when, at least */
+};
+
+struct job;
 struct world;
 struct node {
     struct world *world;
@@ -170,15 +206,26 @@ struct node {
     uint64_t paused_until_us, etcd_cut_until_us, watch_stuck_until_us;
     uint64_t advance_at_us;
     struct cluster *core;
-    struct objects *objects;
+    struct holdings *holdings;
+    struct store *store;
+    struct store_events told; /* what holdings want to hear of it */
+    void (*execute)(void *context, struct cluster_request *request); /* holdings' */
+    uint32_t executing;        /* the write that is being carried out, by number */
+    bool direct;               /* cnode/server/routing.h */
+    enum store_ack backup_ack; /* cnode/server/service.h */
+    uint64_t waited_ms, pressed_until_ms;
+    struct job *jobs;
+    uint64_t jobs_count;
+    struct etag etags[IDS];
+    uint64_t lease_until_ms; /* of dumps */
     /* its part of the managers */
     bool member;
     uint64_t attempt, incarnation, renewed_us;
     uint32_t etcd_life, watched; /* views_count that it has seen */
     uint64_t last_valid_us;
-    /* its disk */
-    struct record owned[IDS], copies[IDS], before[IDS]; /* before: of `owned`, one write ago */
+    struct journal journal;
     /* for checks */
+    struct held held[IDS];
     uint64_t epoch_view[IDS], epoch_counter[IDS];
     bool lost; /* counted as lost, and not back yet */
 };
@@ -192,7 +239,9 @@ struct channel {
 /* ---- the warehouse -------------------------------------------------------------------------- */
 
 struct shelf {
-    struct stored now;
+    struct value form; /* none: nothing */
+    uint64_t tag;      /* of these bytes */
+    struct stored now; /* what they say */
     struct version highest;
     uint64_t deleted_us; /* when the delete whose tombstone was removed last was made; 0: none */
 };
@@ -243,7 +292,7 @@ struct world {
     struct channel channels[NODES][NODES]; /* [lower][higher] */
     struct etcd etcd;
     struct shelf shelves[IDS];
-    uint64_t tags, store_down_until_us;
+    uint64_t store_down_until_us;
     struct operation operations[OPERATIONS];
     uint32_t operations_count, per_id[IDS];
     struct slice ids[IDS];
@@ -273,8 +322,12 @@ void world_fail(struct world *world, const char *rule, const char *format, ...)
 void world_trace(const struct world *world, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 int world_id(const struct world *world, struct slice id); /* -1: none of ours */
-struct value world_value(uint32_t number);
+struct value world_value(const struct world *world, uint32_t number);
+/* The stored form of a version; `value` NULL: a tombstone of now. */
+struct value world_form(
+    const struct world *world, struct slice id, struct version version, const struct value *value);
 uint32_t world_number(const struct value *value); /* 0: none */
+uint32_t world_number_in(struct slice value);
 static inline bool sim_keeps(const struct world *world, enum sim_rule rule)
 {
     return (world->options.sim_broken & (1U << rule)) == 0;
@@ -289,6 +342,7 @@ static inline bool world_chance(struct world *world, uint32_t of_1000)
 }
 
 /* node.c */
+struct cluster *node_make_core(struct node *node, struct cluster_objects objects);
 uint64_t node_ms(const struct node *node); /* its clock, now */
 void node_start(struct node *node);
 void node_stop(struct node *node); /* as kill -9; its disk stays */
@@ -296,9 +350,59 @@ void node_forget_disk(struct node *node);
 void node_advance(struct node *node);
 void node_touched(struct node *node); /* something happened at it */
 void node_tick(struct node *node);
+void node_drain(struct node *node);
+void node_look_at_holders(struct node *node, size_t members);
 bool node_hears(const struct node *node); /* up and not paused */
-void node_leave(struct node *node);
+void node_leave(struct node *node, bool out_of_patience);
 struct node *node_named(struct world *world, struct slice name);
+
+/* storage.c */
+/* Something happens at this node from now on, at its time. */
+void storage_enter(struct node *node);
+void storage_open(struct node *node);  /* the store, the core, and what the journal brings back */
+void storage_close(struct node *node); /* as kill -9 */
+/* A write was carried out that the store told nobody of. */
+void storage_note_write(struct node *node, uint32_t id);
+void storage_settle(struct node *node);      /* the end of a turn */
+uint64_t storage_advance(struct node *node); /* in how many ms again */
+void storage_read(struct node *node, struct cluster_request *request);
+void storage_loaded(struct node *node, struct object *object, int status,
+    const struct stored *stored, const struct value *value);
+void storage_dumped(struct node *node, struct object *object, uint32_t id, int status,
+    struct version version, const struct version *expected, const struct version *stored);
+bool storage_is_resident(const struct node *node, uint32_t id);
+bool storage_is_clean(struct node *node);   /* nothing is dirty or under way */
+bool storage_is_settled(struct node *node); /* nothing is being loaded, or compared with a copy */
+/* What is known here of an owned id. False: nothing. */
+bool storage_peek(struct node *node, uint32_t id, struct version *version, bool *deleted,
+    uint32_t *number, bool *dirty);
+
+/* journal.c */
+int journal_record(struct node *node, uint64_t seq, struct slice id, struct version version,
+    const struct value *value);
+void journal_live(struct node *node, uint64_t seq);
+void journal_dead(struct node *node, uint64_t seq);
+void journal_submit(struct node *node); /* the end of a turn */
+void journal_written(struct node *node, const struct event *event);
+void journal_crash(struct node *node, bool power); /* what was not appended, or synced, is gone */
+void journal_forget(struct node *node);            /* the disk is gone */
+void journal_replay(struct node *node, uint64_t age_ms);
+
+/* driver.c */
+enum driver_operation { DRIVER_LOAD, DRIVER_DUMP, DRIVER_FORGET };
+struct driver_request {
+    enum driver_operation operation;
+    uint32_t id;
+    struct object *object; /* who asked; both NULL: nobody hears of it */
+    struct cluster_request *asker;
+    struct version version;         /* dump */
+    const struct version *expected; /* dump: NULL: not known; forget: the tombstone's */
+    const struct value *value;      /* dump: NULL: a tombstone */
+    bool without_lease;
+};
+void driver_submit(struct node *node, const struct driver_request *request);
+void driver_reply(struct world *world, struct event *event);
+void driver_stop(struct node *node); /* all that is under way is told to have failed */
 
 /* network.c */
 void network_send(struct node *from, const struct cluster_member *to, uint64_t order,
@@ -327,20 +431,37 @@ void etcd_down(struct world *world, uint64_t for_us, bool reset);
 const struct etcd_view *etcd_newest(const struct world *world);
 
 /* warehouse.c */
-void warehouse_load(struct node *node, struct slice id, uint64_t ticket);
-void warehouse_dump(struct node *node, struct slice id, uint64_t ticket, const struct stored *what,
-    uint64_t expected, bool removes);
+enum warehouse_step { WAREHOUSE_GET, WAREHOUSE_HEAD, WAREHOUSE_PUT, WAREHOUSE_REMOVE };
+enum warehouse_outcome {
+    WAREHOUSE_DONE,
+    WAREHOUSE_ABSENT,
+    WAREHOUSE_REFUSED, /* the condition does not hold */
+    WAREHOUSE_FAILED,  /* nobody knows what happened */
+    WAREHOUSE_RESUME,  /* the driver's own: a pause is over */
+};
+/* One exchange, on its way there, then on its way back. */
+struct exchange {
+    uint64_t job;
+    uint32_t attempt, id;
+    enum warehouse_step step;
+    bool exists; /* PUT: replaces what has `tag`; else creates */
+    uint64_t tag;
+    struct value form;
+    enum warehouse_outcome outcome;
+};
+void warehouse_send(struct node *node, const struct exchange *exchange);
+void warehouse_resume(struct node *node, const struct exchange *exchange, uint64_t after_us);
 void warehouse_apply(struct world *world, struct event *event);
-void warehouse_reply(struct world *world, struct event *event);
 void warehouse_event_drop(struct event *event);
 
 /* clients.c */
 void clients_operate(struct world *world); /* one or more new requests */
+void clients_burst(struct world *world, uint32_t id, uint8_t node);
 void clients_give(struct world *world, const struct event *event);
 void clients_answer(
     struct world *world, struct cluster_request *request, int status, const struct value *value);
-void clients_recorded(struct world *world, const struct cluster_copy *copy);
-void clients_executed(struct world *world, struct cluster_request *request, struct version version);
+/* Write `number` got this version: carried out, or (a copy that won, a higher epoch) again. */
+void clients_written(struct world *world, uint32_t number, struct version version, bool executed);
 struct operation *clients_ask(struct world *world, uint32_t id, uint8_t node,
     enum cluster_kind kind, uint8_t ack, uint32_t sender);
 /* Requests that wait for their answer at a node that lives. */
@@ -350,9 +471,11 @@ void clients_print(const struct world *world, FILE *out);
 /* faults.c */
 void plan_make(struct world *world);
 void faults_strike(struct world *world);
-void faults_lose(struct world *world, enum fault fault);
+/* `node`: its number and 1; 0: any. */
+void faults_lose(struct world *world, enum fault fault, uint64_t node);
 void faults_sample(struct world *world);
 void faults_lost(struct world *world, struct node *node); /* whatever the reason */
+void faults_left(struct world *world, struct node *node); /* drained */
 void faults_note_loss(struct world *world);               /* that no promise covers */
 void faults_stop(struct world *world);
 bool faults_are_over(struct world *world, const char **why); /* all is as it should be again */

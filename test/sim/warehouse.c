@@ -1,165 +1,176 @@
-/* The warehouse: one shelf for each id. It answers late, not at all (though it did what was asked),
- * or with an error; requests overtake each other. On plans with versioned names (FTP) nothing is
- * compared: a dump lists first, then writes under a name of its own, and the highest is read. */
+/* The warehouse: one shelf for each id, with the very bytes that a driver wrote. It answers late,
+ * not at all (though it did what was asked), or with an error; requests overtake each other, and
+ * may arrive long after their maker has given them up. Replacing is on condition of an ETag; on
+ * plans with versioned names (FTP) nothing is compared: each write has a name of its own, and the
+ * highest is read. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "sim.h"
 
-struct job {
-    struct slice id;
-    uint64_t ticket, expected;
-    struct stored what;
-    bool dumps, removes, listed;
-    /* the answer */
-    int status;
-    struct stored found;
-};
+enum { PATIENCE_US = 400000 }; /* of a driver, with one exchange */
 
 static uint64_t delay(struct world *w)
 {
     if (!w->calm && world_chance(w, w->plan.store_slow_chance))
         return 1 + world_random(w, w->plan.store_slow_us);
-    return 500 + world_random(w, w->plan.store_us);
+    return 250 + world_random(w, w->plan.store_us);
 }
 
-static void begin(struct node *node, const struct job *job)
+static struct exchange *copy_of(const struct exchange *exchange)
 {
-    struct world *w = node->world;
-    struct job *copy = malloc(sizeof(*copy));
+    struct exchange *copy = malloc(sizeof(*copy));
     if (!copy)
         abort();
-    *copy = *job;
-    value_hold(copy->what.value);
-    struct event *event = world_event(w, EVENT_STORE, delay(w), node);
-    event->data = copy;
+    *copy = *exchange;
+    value_hold(copy->form);
+    return copy;
 }
 
-void warehouse_load(struct node *node, struct slice id, uint64_t ticket)
+/* An answer of which nothing but its coming is known. */
+static void tell_later(const struct exchange *exchange, enum warehouse_outcome outcome,
+    uint64_t after_us, struct node *node)
+{
+    struct exchange answer = *exchange;
+    answer.form = value_none();
+    answer.outcome = outcome;
+    struct event *event = world_event(node->world, EVENT_STORE_REPLY, after_us, node);
+    event->data = copy_of(&answer);
+}
+
+void warehouse_resume(struct node *node, const struct exchange *exchange, uint64_t after_us)
+{
+    tell_later(exchange, WAREHOUSE_RESUME, after_us, node);
+}
+
+void warehouse_send(struct node *node, const struct exchange *exchange)
 {
     struct world *w = node->world;
-    begin(node, &(struct job){.id = w->ids[world_id(w, id)], .ticket = ticket});
+    uint64_t there_us = delay(w);
+    struct event *event = world_event(w, EVENT_STORE, there_us, node);
+    event->data = copy_of(exchange);
+    if (there_us > PATIENCE_US)
+        tell_later(exchange, WAREHOUSE_FAILED, PATIENCE_US, node);
 }
 
-void warehouse_dump(struct node *node, struct slice id, uint64_t ticket, const struct stored *what,
-    uint64_t expected, bool removes)
+/* Equal bytes have equal ETags. */
+static uint64_t tag_of(struct slice bytes)
 {
-    struct world *w = node->world;
-    begin(node, &(struct job){.id = w->ids[world_id(w, id)],
-                    .ticket = ticket,
-                    .expected = expected,
-                    .what = *what,
-                    .dumps = true,
-                    .removes = removes});
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < bytes.size; i++)
+        hash = (hash ^ bytes.data[i]) * UINT64_C(0x100000001b3);
+    return hash | 1;
 }
 
-static void found(struct job *job, const struct shelf *shelf)
+static void trace(const struct world *w, uint32_t id, const struct node *writer, const char *what,
+    const struct stored *stored)
 {
-    job->found = shelf->now;
-    value_hold(job->found.value);
+    world_trace(w, "warehouse: %s %s by n%u: %u@%llu.%llu.%llu%s", what, w->id_text[id],
+        writer->index, world_number_in(stored->value), (unsigned long long)stored->version.view,
+        (unsigned long long)stored->version.counter, (unsigned long long)stored->version.seq,
+        stored->deleted ? " deleted" : "");
 }
 
-static void write(struct world *w, struct job *job, struct shelf *shelf, const struct node *writer)
+static void clear(struct shelf *shelf)
 {
-    uint32_t id = (uint32_t)world_id(w, job->id);
-    check_stored(w, id, &job->what, job->removes, writer);
-    value_drop(&shelf->now.value);
-    if (job->removes) {
-        w->stats.removed++;
-        shelf->now = (struct stored){.tag = 0};
-    } else {
-        w->stats.dumps++;
-        shelf->now = job->what;
-        value_hold(shelf->now.value);
-        shelf->now.tag = ++w->tags;
-    }
-    world_trace(w, "warehouse: %s %s by n%u: %u@%llu.%llu.%llu%s", job->removes ? "removes" : "has",
-        w->id_text[id], writer->index, world_number(&job->what.value),
-        (unsigned long long)job->what.version.view, (unsigned long long)job->what.version.counter,
-        (unsigned long long)job->what.version.seq, job->what.deleted ? " deleted" : "");
+    value_drop(&shelf->form);
+    shelf->now = (struct stored){.deleted = false};
+    shelf->tag = 0;
 }
 
-static void dump(struct world *w, struct job *job, struct shelf *shelf, const struct node *writer)
+static void remove_it(
+    struct world *w, uint32_t id, const struct stored *what, const struct node *writer)
 {
+    check_stored(w, id, what, true, writer);
+    trace(w, id, writer, "removes", what);
+    w->stats.removed++;
+    clear(&w->shelves[id]);
+}
+
+static void put(struct world *w, struct exchange *exchange, const struct node *writer)
+{
+    struct shelf *shelf = &w->shelves[exchange->id];
+    struct stored what;
+    int status = stored_read(value_slice(exchange->form), w->ids[exchange->id], &what);
+    assert(status == 0);
+    (void)status;
+    bool taken = sim_keeps(w, SIM_PUT_CONDITION) &&
+                 (exchange->exists ? shelf->tag != exchange->tag : shelf->tag != 0);
+    exchange->outcome = WAREHOUSE_DONE;
+    exchange->tag = tag_of(value_slice(exchange->form));
     if (w->plan.versioned_names) {
-        if (version_compare(shelf->now.version, job->what.version) < 0)
-            write(w, job, shelf, writer);
-    } else if (shelf->now.tag == job->expected || !sim_keeps(w, SIM_PUT_CONDITION)) {
-        write(w, job, shelf, writer);
-    } else {
-        w->stats.conflicts++;
-        job->status = BRAIN_ECONFLICT;
+        if (version_compare(shelf->now.version, what.version) >= 0)
+            return; /* beside a higher one */
+    } else if (taken) {
+        exchange->outcome = WAREHOUSE_REFUSED;
+        return;
     }
-    found(job, shelf);
+    if (what.deleted && w->options.broken & CLUSTER_BREAK(CLUSTER_R10_TOMBSTONE)) {
+        remove_it(w, exchange->id, &what, writer);
+        return;
+    }
+    check_stored(w, exchange->id, &what, false, writer);
+    trace(w, exchange->id, writer, "has", &what);
+    w->stats.dumps++;
+    clear(shelf);
+    shelf->form = value_hold(exchange->form);
+    shelf->now = what; /* points into the form */
+    shelf->tag = exchange->tag;
 }
 
-/* A listing that shows a higher version, or a later answer to the write itself. */
-static bool list(struct world *w, struct job *job, const struct shelf *shelf)
+static void serve(struct world *w, struct exchange *exchange, const struct node *node)
 {
-    if (!w->plan.versioned_names || job->listed)
-        return false;
-    job->listed = true;
-    if (version_compare(shelf->now.version, job->what.version) <= 0)
-        return true; /* and then writes */
-    w->stats.conflicts++;
-    job->status = BRAIN_ECONFLICT;
-    found(job, shelf);
-    return false;
+    struct shelf *shelf = &w->shelves[exchange->id];
+    switch (exchange->step) {
+    case WAREHOUSE_GET:
+    case WAREHOUSE_HEAD:
+        exchange->outcome = shelf->tag != 0 ? WAREHOUSE_DONE : WAREHOUSE_ABSENT;
+        exchange->tag = shelf->tag;
+        exchange->form = value_hold(shelf->form);
+        break;
+    case WAREHOUSE_PUT:
+        put(w, exchange, node);
+        break;
+    case WAREHOUSE_REMOVE:
+        exchange->outcome = WAREHOUSE_DONE;
+        if (shelf->tag == exchange->tag) {
+            struct stored what = shelf->now;
+            remove_it(w, exchange->id, &what, node);
+        }
+        break;
+    }
 }
 
 void warehouse_apply(struct world *w, struct event *event)
 {
     struct node *node = &w->nodes[event->node];
-    struct job *job = event->data;
-    struct shelf *shelf = &w->shelves[world_id(w, job->id)];
-    event->data = NULL;
-    bool fails = w->store_down_until_us > w->now_us ||
-                 (!w->calm && world_chance(w, w->plan.store_error_chance));
-    uint64_t lost_us = 0;
-    if (fails) {
-        job->status = BRAIN_EWAREHOUSE;
-    } else if (job->dumps) {
-        if (list(w, job, shelf)) {
-            struct event *second = world_event(w, EVENT_STORE, delay(w), NULL);
-            second->node = event->node;
-            second->process = event->process;
-            second->data = job;
-            return;
-        }
-        if (job->status == 0)
-            dump(w, job, shelf, node);
-        if (!w->calm && world_chance(w, w->plan.store_lost_chance)) {
-            /* It did what was asked, but the answer never came. */
-            value_drop(&job->found.value);
-            job->status = BRAIN_EWAREHOUSE;
-            lost_us = world_random(w, 400000);
-        }
+    struct exchange *exchange = event->data;
+    uint64_t back_us = delay(w);
+    if (w->store_down_until_us > w->now_us ||
+        (!w->calm && world_chance(w, w->plan.store_error_chance))) {
+        exchange->outcome = WAREHOUSE_FAILED;
     } else {
-        found(job, shelf);
+        serve(w, exchange, node);
+        if (!w->calm && world_chance(w, w->plan.store_lost_chance)) {
+            exchange->outcome = WAREHOUSE_FAILED;
+            back_us = PATIENCE_US;
+        }
     }
-    struct event *answer = world_event(w, EVENT_STORE_REPLY, delay(w) + lost_us, NULL);
-    answer->node = event->node;
-    answer->process = event->process;
-    answer->data = job;
-}
-
-/* A request that is given up by its maker while it is still under way: the worst of slowness. */
-void warehouse_reply(struct world *w, struct event *event)
-{
-    const struct node *node = &w->nodes[event->node];
-    struct job *job = event->data;
-    if (job->dumps)
-        objects_dumped(node->objects, job->id, job->ticket, job->status, &job->found);
-    else
-        objects_loaded(node->objects, job->id, job->ticket, job->status, &job->found);
+    if (!node->up || node->process != event->process)
+        return;
+    if (back_us > PATIENCE_US) {
+        back_us = PATIENCE_US;
+        exchange->outcome = WAREHOUSE_FAILED;
+    }
+    struct event *answer = world_event(w, EVENT_STORE_REPLY, back_us, node);
+    answer->data = copy_of(exchange);
 }
 
 void warehouse_event_drop(struct event *event)
 {
-    struct job *job = event->data;
-    if (!job)
+    struct exchange *exchange = event->data;
+    if (!exchange)
         return;
-    value_drop(&job->what.value);
-    value_drop(&job->found.value);
-    free(job);
+    value_drop(&exchange->form);
+    free(exchange);
 }

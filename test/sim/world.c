@@ -100,6 +100,7 @@ static bool is_at_node(const struct event *event)
     case EVENT_PEER_DOWN:
     case EVENT_ADVANCE:
     case EVENT_TICK:
+    case EVENT_JOURNAL:
     case EVENT_MANAGE:
     case EVENT_ETCD_REPLY:
     case EVENT_WATCH:
@@ -114,7 +115,7 @@ static bool is_at_node(const struct event *event)
 
 static void at_node(struct world *w, struct event *event, struct node *node)
 {
-    objects_time(node->objects, node_ms(node), w->now_us / 1000);
+    storage_enter(node);
     switch (event->kind) {
     case EVENT_MESSAGE:
         network_deliver(w, event);
@@ -130,6 +131,9 @@ static void at_node(struct world *w, struct event *event, struct node *node)
     case EVENT_TICK:
         node_tick(node);
         break;
+    case EVENT_JOURNAL:
+        journal_written(node, event);
+        break;
     case EVENT_MANAGE:
         etcd_manage(node);
         world_event(w, EVENT_MANAGE, 40000 + world_random(w, 40000), node);
@@ -141,17 +145,18 @@ static void at_node(struct world *w, struct event *event, struct node *node)
         etcd_watch(w, event);
         break;
     case EVENT_STORE_REPLY:
-        warehouse_reply(w, event);
+        driver_reply(w, event);
         break;
     case EVENT_REQUEST:
         clients_give(w, event);
         break;
     default:
         assert(event->kind == EVENT_LEAVE);
-        node_leave(node);
+        node_leave(node, event->a != 0);
         break;
     }
     if (node->up) {
+        storage_settle(node);
         if (event->kind != EVENT_ADVANCE)
             node_touched(node);
         check_node(w, node);
@@ -194,7 +199,7 @@ static void elsewhere(struct world *w, struct event *event)
         break;
     case EVENT_LOSS:
         if (!w->calm)
-            faults_lose(w, (enum fault)event->a);
+            faults_lose(w, (enum fault)event->a, event->b);
         break;
     case EVENT_BREAK:
         if (!w->calm && w->channels[event->node][event->peer].generation == event->a)
@@ -340,7 +345,7 @@ void world_destroy(struct world *w)
     for (uint32_t i = 0; i < w->operations_count; i++)
         value_drop(&w->operations[i].request.value);
     for (uint32_t i = 0; i < IDS; i++)
-        value_drop(&w->shelves[i].now.value);
+        value_drop(&w->shelves[i].form);
     free(w->queue);
     free(w->etcd.views);
     free(w);
@@ -384,18 +389,59 @@ int world_id(const struct world *w, struct slice id)
     return -1;
 }
 
-/* INTEGER_EXT, without the version byte */
-struct value world_value(uint32_t number)
+/* A binary, or for a few bytes an integer; without the version byte. */
+struct value world_value(const struct world *w, uint32_t number)
 {
-    uint8_t bytes[5] = {98};
-    store_be32(bytes + 1, number);
-    struct value value = value_copy(slice_of(bytes, sizeof(bytes)));
+    uint8_t bytes[VALUE_BYTES] = {ETF_INTEGER};
+    size_t size = 5;
+    if (w->plan.value_bytes == 0) {
+        store_be32(bytes + 1, number);
+    } else {
+        size = w->plan.value_bytes;
+        bytes[0] = ETF_BINARY;
+        store_be32(bytes + 1, (uint32_t)size - 5);
+        for (size_t i = 5; i + 4 <= size; i += 4)
+            store_be32(bytes + i, number);
+    }
+    struct value value = value_copy(slice_of(bytes, size));
     if (!value.block)
         abort();
     return value;
 }
 
+uint32_t world_number_in(struct slice value)
+{
+    if (value.size == 5 && value.data[0] == ETF_INTEGER)
+        return load_be32(value.data + 1);
+    if (value.size < 9 || value.data[0] != ETF_BINARY)
+        return 0;
+    uint32_t number = load_be32(value.data + 5);
+    for (size_t i = 5; i + 4 <= value.size; i += 4) { /* bit for bit */
+        if (load_be32(value.data + i) != number)
+            return UINT32_MAX;
+    }
+    return number;
+}
+
 uint32_t world_number(const struct value *value)
 {
-    return value && value->size == 5 && value->data[0] == 98 ? load_be32(value->data + 1) : 0;
+    return value ? world_number_in(value_slice(*value)) : 0;
+}
+
+struct value world_form(
+    const struct world *w, struct slice id, struct version version, const struct value *value)
+{
+    struct buffer form;
+    buffer_init(&form);
+    if (value) {
+        stored_write_head(&form, id, version, crc32c(0, value_slice(*value)));
+        buffer_append_slice(&form, value_slice(*value));
+    } else {
+        stored_write_tombstone(&form, id, version, w->now_us / 1000);
+    }
+    struct value copy = value_copy(buffer_slice(&form));
+    if (!copy.block)
+        abort();
+    buffer_release(&form);
+    return copy;
 }
