@@ -51,6 +51,8 @@ uint64_t cluster_advance(struct cluster *c, uint64_t now_ms, uint32_t budget)
     if (c->state == CLUSTER_IN)
         sooner(&wait, liveness_advance(c));
     if (c->state == CLUSTER_IN)
+        sooner(&wait, room_advance(c));
+    if (c->state == CLUSTER_IN)
         sooner(&wait, dirty_advance(c, &budget));
     if (c->state == CLUSTER_IN)
         sooner(&wait, copies_advance(c, &budget));

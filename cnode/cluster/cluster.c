@@ -227,10 +227,12 @@ const struct cluster_metrics *cluster_metrics(struct cluster *c, uint64_t now_ms
     }
     m->copies = c->copies;
     m->copies_bytes = c->copies_bytes;
+    m->full = c->full;
+    m->full_members = cluster_full_members(c, now_ms);
     m->unbacked = c->dirty - c->settled_count + c->sweeping; /* there may be some */
     m->silent = liveness_silent(c);
     m->waiting = c->waiting;
-    m->memory = slots_memory(c) + c->copies * sizeof(struct copy) + c->copies_bytes +
+    m->memory = slots_memory(c) + cluster_copies_memory(c) +
                 c->places * sizeof(struct cluster_place) + c->dirty * sizeof(struct dirty) +
                 c->parked * sizeof(struct parked) + c->stashed_bytes + c->out.capacity;
     return m;

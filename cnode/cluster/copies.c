@@ -171,6 +171,8 @@ void copy_backup(struct cluster *c, uint16_t member, const struct message *messa
         return;
     if (owned_find(c, key, &epoch))
         return; /* not from the owner, then */
+    if (!room_for(c, message))
+        return; /* not acknowledged: offered again */
     if (message->state != STATE_NONE) {
         struct cluster_copy what = {
             message->version, message->state == STATE_DELETED, value_none()};

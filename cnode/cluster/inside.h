@@ -6,7 +6,7 @@
  * - directory.c: a home: claims, grants, confirmations
  * - claims.c: a claimer: claim, fetch, adopt
  * - owned.c: an owner: what its objects tell; backups.c: its dirty versions; offers.c: to holders
- * - copies.c: a holder
+ * - copies.c: a holder; room.c: what RAM it has for copies
  * - requests.c: queues, deadlines, answers; forward.c: requests to and from other nodes
  * - handoff.c: objects that move, drain
  * - receive.c: messages: checked and dispatched; wire.c: messages as terms
@@ -38,6 +38,7 @@ struct member {
     /* R12 (liveness.c): when it was heard last, sent anything, sent a ping, asked to be evicted;
      * since when it says that it does not hear this member (0: it does); when `reported` and
      * `acknowledged` grew last. */
+    uint64_t full_until_ms; /* room.c */
     uint64_t heard_ms, sent_ms, pinged_ms, evicted_ms, deaf_ms, reported_ms, acknowledged_ms;
     uint8_t reassuring; /* so many pings are still to tell that it is heard again */
     /* As a holder (offers.c): this node's dirty objects that wait for room in the window, first
@@ -271,6 +272,8 @@ struct cluster {
     uint64_t settling, settled_count;
     uint32_t filling; /* members with offers not sent yet */
     struct link fresh_copies, stale_copies;
+    bool full, room_untold; /* room.c: hardly any RAM for copies; and not said yet */
+    uint64_t room_told_ms, room_wanted;
     bool sweeping;        /* dirty objects that no holder has been told of are looked for */
     bool sweeping_waited; /* some of them may be waited for */
     uint64_t sweep_cursor, drain_cursor;
@@ -343,6 +346,13 @@ void liveness_begin(struct cluster *c, const struct view *before);
 void liveness_heard(struct cluster *c, uint16_t member, const struct message *message);
 uint64_t liveness_advance(struct cluster *c); /* ms until the next */
 uint32_t liveness_silent(const struct cluster *c);
+
+/* room.c */
+/* May this backup be answered, and kept? */
+bool room_for(struct cluster *c, const struct message *message);
+uint64_t room_advance(struct cluster *c); /* ms until the next */
+void room_heard(struct cluster *c, uint16_t member, const struct message *message);
+void room_begin(struct cluster *c, const struct view *before);
 
 /* directory.c */
 void directory_begin(struct cluster *c, const struct view *before);

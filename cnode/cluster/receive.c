@@ -206,6 +206,9 @@ static void dispatch(
     case MESSAGE_REPLY:
         forward_replied(c, message);
         break;
+    case MESSAGE_ROOM:
+        room_heard(c, member, message);
+        break;
     case MESSAGE_PING: /* that it was heard is all there is to it */
         break;
     case MESSAGE_COUNT:

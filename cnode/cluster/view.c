@@ -46,6 +46,7 @@ static void install(struct cluster *c, struct view *view)
     directory_begin(c, before);
     reports_begin(c, before);
     liveness_begin(c, before);
+    room_begin(c, before);
     dirty_begin(c, before);
     copies_begin(c);
     view_release(before);

@@ -36,7 +36,8 @@
     X(FORWARD, "forward", "ienoax", false)                                                         \
     X(REFUSE, "refuse", "kne", false)                                                              \
     X(REPLY, "reply", "kntx", false)                                                               \
-    X(PING, "ping", "n", false)
+    X(PING, "ping", "n", false)                                                                    \
+    X(ROOM, "room", "n", true)
 #define MESSAGE_ENUM(name, atom, elements, bound) MESSAGE_##name,
 enum message_kind { MESSAGES(MESSAGE_ENUM) MESSAGE_COUNT };
 #undef MESSAGE_ENUM

@@ -183,6 +183,7 @@ static int write(struct holdings *h, struct cluster_request *request, struct wri
     struct writing *outer = h->writing;
     *writing = (struct writing){.id = request->id,
         .ack = ack_of(h, request),
+        .deletes = request->kind == CLUSTER_DELETE,
         .execution = (struct execution *)(void *)waiter};
     h->writing = writing;
     /* Where there is a journal the record is waited for as well, while the copies are on their way:
@@ -350,7 +351,7 @@ int holdings_write(struct holdings *h, struct slice id, uint64_t hash, const str
         cluster_object_untold(h->cluster);
         return STORE_DONE;
     }
-    struct writing writing = {.id = id, .ack = ack}, *outer = h->writing;
+    struct writing writing = {.id = id, .ack = ack, .deletes = value == NULL}, *outer = h->writing;
     h->writing = &writing;
     int status = store_replace(h->store, id, hash, value, ack, false, h->now_ms);
     h->writing = outer;

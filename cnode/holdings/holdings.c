@@ -128,6 +128,13 @@ static bool on_may_dump(void *member, uint64_t now_ms)
 static int on_reserve(void *member, struct slice id)
 {
     struct holdings *h = member;
+    const struct writing *writing = h->writing;
+    /* Before it takes effect; what the store makes of what is dirty already is not refused. */
+    if (writing && !writing->told && !writing->deletes && slice_equal(writing->id, id) &&
+        !cluster_has_room(h->cluster, id, h->now_ms)) {
+        h->metrics.refused_full++;
+        return BRAIN_EOVERLOAD;
+    }
     if (!unbacked_reserve(h, id) ||
         (is_replicated(h, id) && h->replicas.reserve(h->replicas.context, id) != 0))
         return BRAIN_ENOMEM;

@@ -66,6 +66,7 @@ struct unbacked {
 struct writing {
     struct slice id;
     enum store_ack ack;
+    bool deletes;
     struct execution *execution; /* NULL: nobody is told */
     bool told;                   /* by the store: */
     bool waits;                  /* for holders */

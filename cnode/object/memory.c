@@ -25,6 +25,20 @@ void store_set_outside_bytes(struct store *store, uint64_t bytes)
     store->outside_memory = bytes;
 }
 
+uint64_t store_held_bytes(const struct store *store)
+{
+    const struct store_metrics *m = &store->metrics;
+    uint64_t items = store->pages.memory + store->block_memory + store->table.memory;
+    uint64_t around = items > m->bytes ? items - m->bytes : 0; /* shared by all of them alike */
+    uint64_t held = m->objects > 0 ? m->dirty_bytes + around / m->objects * m->dirty : items;
+    return store_memory(store) - items + (held < items ? held : items);
+}
+
+void store_press(struct store *store, bool pressed)
+{
+    store->pressed = pressed;
+}
+
 uint32_t store_looks_for(uint64_t bytes)
 {
     /* Two full pages at least: items beside each other are looked at in 5 to 10 ns each. No item is
@@ -42,7 +56,8 @@ static bool is_colder(const struct store *store, const struct item *a, const str
 struct item *store_dirty_victim(struct store *store)
 {
     uint64_t memory = store_memory(store) + store->wanted_memory;
-    if (memory <= store->evict_above || memory - store->evict_above <= store->dumping_bytes)
+    if (!store->pressed &&
+        (memory <= store->evict_above || memory - store->evict_above <= store->dumping_bytes))
         return NULL;
     uint32_t looks = store_looks_for(0);
     return store_coldest(store, PAGE_DIRTY, &looks);

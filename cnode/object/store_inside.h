@@ -126,6 +126,7 @@ struct store {
     uint64_t random;
     uint32_t ttl_ticks;            /* key_ttl in ticks of the idle wheels */
     uint32_t pass_gap[PAGE_KINDS]; /* ticks between two looks at a full page */
+    bool pressed;                  /* dirty items are dumped, whatever RAM there is */
     bool pumping;
     bool draining, yielding;
     bool untold; /* within store_replace: nobody wants to be told of new versions */

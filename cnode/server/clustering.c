@@ -172,6 +172,31 @@ static void look_at_lease(struct clustering *clustering, uint64_t now_ms)
     clustering->serving = serves;
 }
 
+/* Decision 0019. RAM for copies, here: the others are told when there is hardly any, so that they
+ * refuse writes. And there: what is dirty here is dumped as soon as may be. */
+static void look_at_memory(struct clustering *clustering, uint64_t now_ms)
+{
+    struct storage *storage = clustering->storage;
+    storage_note_copies(storage, cluster_copies_memory(clustering->cluster));
+    const bool full = storage_is_full(storage);
+    if (full && !clustering->full)
+        log_error("memory_limit: hardly any RAM is left for copies of other members' changed "
+                  "objects; writes that need one here are refused until there is more");
+    else if (!full && clustering->full)
+        log_info("there is RAM for copies of other members' objects again");
+    clustering->full = full;
+    cluster_set_full(clustering->cluster, full);
+    const uint32_t members = cluster_full_members(clustering->cluster, now_ms);
+    if (members > 0 && !clustering->pressed)
+        log_warning("%" PRIu32 " members have hardly any RAM left for copies: writes that need "
+                    "them are refused, and changed objects are persisted at once",
+            members);
+    else if (members == 0 && clustering->pressed)
+        log_info("all members have RAM for copies again");
+    clustering->pressed = members > 0;
+    store_press(storage->store, clustering->pressed);
+}
+
 static void join(struct clustering *clustering)
 {
     clustering->rejoin = false;
@@ -227,6 +252,7 @@ static uint64_t advance(struct clustering *clustering, uint64_t now_ms)
     if (wait_ms > 0)
         clustering->routing.direct = true;
     look_at_lease(clustering, now_ms);
+    look_at_memory(clustering, now_ms);
     look_at_membership(clustering);
     return wait_ms;
 }
@@ -460,7 +486,8 @@ uint64_t clustering_bytes(struct clustering *clustering)
         return 0;
     if (clustering->counted_ms == 0 || now_ms - clustering->counted_ms >= COUNT_INTERVAL_MS) {
         clustering->counted_ms = now_ms;
-        clustering->bytes = cluster_metrics(clustering->cluster, managers_now_ms())->memory;
+        clustering->bytes = cluster_metrics(clustering->cluster, managers_now_ms())->memory -
+                            cluster_copies_memory(clustering->cluster);
     }
     if (clustering->replica != NULL)
         replicas = replica_metrics(clustering->replica)->memory;

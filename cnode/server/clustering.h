@@ -68,6 +68,7 @@ struct clustering {
     uint64_t rejoin_ms;   /* (on the loop's clock) */
     size_t confirmed;     /* members of the view in which the lease was last confirmed */
     bool serving, fenced; /* when last looked, for the log */
+    bool full, pressed;   /* hardly any RAM for copies: here, at others */
     bool short_of_holders;
     bool took_part; /* the core was a member, once: it may have answered, and hold what others want
                      */

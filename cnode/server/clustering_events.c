@@ -63,6 +63,13 @@ static void on_set_aside(void *context, struct slice id, const struct cluster_co
         storage_set_aside(clustering->storage, id, copy->version, &copy->value);
 }
 
+static bool on_has_room(void *context, uint64_t bytes)
+{
+    struct clustering *clustering = context;
+    storage_note_copies(clustering->storage, cluster_copies_memory(clustering->cluster));
+    return storage_has_room(clustering->storage, bytes);
+}
+
 static void on_state(void *context, enum cluster_state state)
 {
     struct clustering *clustering = context;
@@ -89,6 +96,7 @@ struct cluster_events clustering_core_events(struct clustering *clustering)
         .copy_changed = on_copy_changed,
         .set_aside = on_set_aside,
         .state = on_state,
+        .has_room = on_has_room,
     };
 }
 

@@ -312,15 +312,51 @@ static uint64_t outside_bytes(const struct storage *storage)
 /* Says to the store what is taken outside of it. True near memory_limit. */
 static bool count_outside(struct storage *storage)
 {
-    const uint64_t outside = outside_bytes(storage), limit = storage->memory_limit;
-    store_set_outside_bytes(storage->store, outside);
+    const uint64_t limit = storage->memory_limit;
+    storage->outside_bytes = outside_bytes(storage);
+    storage_note_copies(storage, storage->copies_bytes);
     if (limit == 0)
         return false;
     const uint64_t counted =
         store_metrics(storage->store, server_clock_ms(&storage->clock))->memory;
     resident_look(&storage->resident, counted, limit);
-    store_set_outside_bytes(storage->store, outside + storage->resident.excess_bytes);
+    storage->outside_bytes += storage->resident.excess_bytes;
+    storage_note_copies(storage, storage->copies_bytes);
     return counted + storage->resident.excess_bytes > limit - limit / 4;
+}
+
+/* ---- copies held for other members ------------------------------------------------------------
+ */
+
+static void on_timer(uv_timer_t *timer);
+
+void storage_note_copies(struct storage *storage, uint64_t bytes)
+{
+    storage->copies_bytes = bytes;
+    store_set_outside_bytes(storage->store, storage->outside_bytes + bytes);
+}
+
+/* What is clean leaves in the next turn, not within the call of the core's that asks; until then
+ * there may be a sixteenth too much. */
+bool storage_has_room(struct storage *storage, uint64_t bytes)
+{
+    enum { TOO_MUCH = 16 };
+    const uint64_t limit = storage->memory_limit;
+    if (limit == 0)
+        return true;
+    const uint64_t memory =
+        store_metrics(storage->store, server_clock_ms(&storage->clock))->memory + bytes;
+    if (memory > limit - limit / TOO_MUCH)
+        uv_timer_start(&storage->timer, on_timer, 0, 0);
+    return memory <= limit + limit / TOO_MUCH && store_held_bytes(storage->store) + bytes <= limit;
+}
+
+bool storage_is_full(struct storage *storage)
+{
+    const uint64_t limit = storage->memory_limit, held = store_held_bytes(storage->store);
+    if (limit > 0)
+        storage->full = held > (storage->full ? limit - limit / 4 : limit - limit / 8);
+    return storage->full;
 }
 
 /* Freed blocks kept for the next ones: as much as the journal holds until it is synced, so that a

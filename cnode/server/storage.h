@@ -46,6 +46,9 @@ struct storage {
     unsigned spare_count;
     struct resident resident;
     uint64_t memory_limit; /* bytes; 0: none */
+    /* Beside the store: copies held for other members, as they said last; and all the rest. */
+    uint64_t copies_bytes, outside_bytes;
+    bool full;
     uint64_t tombstone_keep_ms;
     uint64_t status_ms, status_activity; /* of the last status line */
     uint64_t trimmed_ms;                 /* when recycled memory was looked at */
@@ -67,6 +70,14 @@ void storage_read_stored(struct storage *storage, void *asker, struct slice id);
 /* Keeps a value that must not be used under a conflict name. */
 void storage_set_aside(
     struct storage *storage, struct slice id, struct version version, const struct value *value);
+/* What copies for other members take by now. */
+void storage_note_copies(struct storage *storage, uint64_t bytes);
+/* Is there room for so many more bytes of them, within memory_limit? Clean objects leave for them,
+ * in the next turn. */
+bool storage_has_room(struct storage *storage, uint64_t bytes);
+/* Is so much of memory_limit taken by what cannot leave that other members should send no more
+ * copies? From seven eighths on, until it is less than three quarters. */
+bool storage_is_full(struct storage *storage);
 /* As store_events.record_dead, of a record that holdings kept. */
 int storage_record(struct storage *storage, uint64_t seq, struct slice id, struct version version,
     const struct value *value);

@@ -144,6 +144,10 @@ struct cluster_events {
     void (*set_aside)(void *context, struct slice id, const struct cluster_copy *copy);
     /* The state below changed. */
     void (*state)(void *context, enum cluster_state state);
+    /* Is there RAM for so many more bytes of copies held for others? No: it is not taken, nor
+     * acknowledged, and will be offered again. A tombstone, and what takes the place of a larger
+     * copy, are taken in any case. NULL: always. */
+    bool (*has_room)(void *context, uint64_t bytes);
 };
 
 /* How an owned object is given up. */
@@ -296,6 +300,8 @@ struct cluster_options {
     X(slots_open, GAUGE, "of them, those where all members have reported")                         \
     X(copies, GAUGE, "copies of other owners' dirty objects")                                      \
     X(copies_bytes, GAUGE, "bytes of them")                                                        \
+    X(full, GAUGE, "1 while this node says that it has hardly any RAM for copies")                 \
+    X(full_members, GAUGE, "members that say so: writes that they would hold are refused")         \
     X(unbacked, GAUGE, "owned dirty objects that some holder has not acknowledged")                \
     X(silent, GAUGE, "members that have not done their part for the report timeout")               \
     X(waiting, GAUGE, "requests waiting for a view, an owner or an answer")                        \
@@ -326,7 +332,8 @@ struct cluster_options {
     X(messages_malformed, COUNTER, "messages refused as malformed")                                \
     X(pings, COUNTER, "pings sent to members that nothing else was said to")                       \
     X(evictions, COUNTER, "evictions of silent members asked for")                                 \
-    X(copies_set_aside, COUNTER, "copies set aside as too old")
+    X(copies_set_aside, COUNTER, "copies set aside as too old")                                    \
+    X(copies_refused, COUNTER, "copies not taken for want of RAM; they are offered again")
 
 struct cluster_metrics {
     METRICS_FIELDS(CLUSTER_METRICS)
@@ -426,6 +433,20 @@ void cluster_object_released(struct cluster *cluster, struct slice id, uint64_t 
 /* Within objects.abandon: what a dirty object was. A reference is taken. */
 void cluster_keep_copy(
     struct cluster *cluster, struct slice id, const struct cluster_copy *copy, uint64_t now_ms);
+
+/* ---- RAM for copies (docs/decisions/0019) ---- */
+
+/* What copies held for others take. O(1). */
+uint64_t cluster_copies_memory(const struct cluster *cluster);
+/* There is hardly any left here, or enough again: all others are told, at the next
+ * cluster_advance. */
+void cluster_set_full(struct cluster *cluster, bool full);
+/* Has none of the holders of this id said so? Else a new write of it should be refused before it
+ * takes effect. */
+bool cluster_has_room(const struct cluster *cluster, struct slice id, uint64_t now_ms);
+/* How many members say so: what is dirty should be dumped as soon as may be, so that they need not
+ * hold it. */
+uint32_t cluster_full_members(const struct cluster *cluster, uint64_t now_ms);
 
 /* ---- what members say ---- */
 

@@ -57,6 +57,7 @@ struct holdings_replicas {
     X(records_kept, GAUGE, "journal records kept for copies")                                      \
     X(records_rewritten, COUNTER, "of them, those written again by compaction")                    \
     X(executing, GAUGE, "requests of the cluster being carried out")                               \
+    X(refused_full, COUNTER, "writes refused because a holder has no RAM for copies")              \
     X(records_left, COUNTER, "journal records that stay until the next start, for want of memory")
 
 struct holdings_metrics {

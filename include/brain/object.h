@@ -163,8 +163,8 @@ struct store_events {
     bool (*grant)(void *member, struct slice id, struct version *epoch);
     /* R11: may a dump begin now? */
     bool (*may_dump)(void *member, uint64_t now_ms);
-    /* Memory for the next `written`, which is of this id: asked right before each. Or BRAIN_ENOMEM:
-     * the write is refused. */
+    /* Memory for the next `written`, which is of this id: asked right before each. Or BRAIN_ENOMEM,
+     * or BRAIN_EOVERLOAD: the write is refused. */
     int (*reserve)(void *member, struct slice id);
     /* The object has a new version that the warehouse does not have; `value` NULL: a tombstone.
      * Its record, where there is a journal, was accepted. */
@@ -294,6 +294,11 @@ bool store_rewrite(struct store *store, uint64_t first_seq, uint64_t last_seq, u
 /* Bytes that others hold and that count against memory_limit: buffers of connections. From 95 % of
  * the limit on the coldest objects leave RAM: here at the next call that writes or advances. */
 void store_set_outside_bytes(struct store *store, uint64_t bytes);
+/* RAM that would still be taken if all clean objects left, about. O(1). */
+uint64_t store_held_bytes(const struct store *store);
+/* While it is set, what is dirty is dumped as fast as dumps_parallel allows, the coldest first, as
+ * near memory_limit; nothing leaves RAM for it. */
+void store_press(struct store *store, bool pressed);
 
 /* Does what time asks for: idle steps, retries, expired waiters, the drain; at most `budget`
  * objects are looked at. Returns how many ms until it wants to be called again (0: at once, in the

@@ -297,7 +297,7 @@ static void create(struct net *net, int number)
         .broken = net->broken,
     };
     struct cluster_events events = {
-        node, send, on_answer, on_evict, on_behind, on_copy_changed, on_set_aside, on_state};
+        node, send, on_answer, on_evict, on_behind, on_copy_changed, on_set_aside, on_state, NULL};
     struct cluster_objects objects = net_objects;
     objects.context = node;
     node->cluster = cluster_create(&options, events, objects);

@@ -411,6 +411,13 @@ static void on_read_stored(void *context, struct cluster_request *request)
         member->world->now_ms);
 }
 
+static bool on_has_room(void *context, uint64_t bytes)
+{
+    const struct member *member = context;
+    ck_assert_uint_gt(bytes, 0);
+    return !member->has_no_room;
+}
+
 /* ---- members ----------------------------------------------------------------------------------
  */
 
@@ -439,7 +446,8 @@ static struct cluster *make_cluster(struct world *world, struct member *member)
         .evict = on_evict,
         .behind = on_behind,
         .copy_changed = on_copy_changed,
-        .set_aside = on_copy_set_aside};
+        .set_aside = on_copy_set_aside,
+        .has_room = on_has_room};
     return cluster_create(&options, events, holdings_objects(member->holdings));
 }
 
@@ -684,6 +692,7 @@ static bool advance(struct world *world)
         holdings_advance(member->holdings, world->now_ms);
         more |= cluster_advance(member->cluster, world->now_ms, 1000) == 0;
         holdings_settle(member->holdings, world->now_ms);
+        store_press(member->store, cluster_full_members(member->cluster, world->now_ms) > 0);
         more |= store_advance(member->store, world->now_ms, 100) == 0;
         holdings_settle(member->holdings, world->now_ms);
         more |= write_journal(member);

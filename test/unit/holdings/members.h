@@ -70,6 +70,7 @@ struct world {
         struct store *store;
         struct journaled *journal;
         uint64_t appended; /* the last seq */
+        bool has_no_room;  /* for copies */
         bool journal_fails, journal_stops, dumps_stop, loads_stop, loads_fail;
         uint32_t set_aside;
         uint32_t late_set_aside; /* by the store */
