@@ -6,7 +6,8 @@ the order in which it sent them (Wing and Gong's search, with a memory of the st
 by what unique values tell, after Gibbons and Korach). A write whose
 outcome nobody heard (an error, a lost connection) may have taken effect at any time since, or never,
 but not after a later operation of its sender. It may have before a read that its sender had sent earlier:
-when a link is lost, reads are done again, and writes are not.
+when an owner is lost, reads are done again, and writes are not. So may any operation whose answer came before that
+of the read (docs/protocol.md, Order; test/sim/linear.h judges in the same way).
 
 Values are unique, absent is None. What a correct store cannot show, and this finds: a stale read, a lost
 write, two owners, a value from nowhere, a sender's writes in another order.
@@ -141,8 +142,8 @@ class Search:
         return limits
 
     def order_senders(self):
-        """Those that must be done before (needed), and the optional ones that can happen no more afterwards (ended). An
-        unknown write may have taken effect before its sender's earlier reads."""
+        """Those that must be done before (needed), and the optional ones that can happen no more afterwards (ended). A
+        read that may have been done again is not needed by what its sender sent behind it."""
         count = len(self.operations)
         senders = {}
         for at, one in enumerate(self.operations):
@@ -151,16 +152,19 @@ class Search:
             senders.setdefault(one.sender, []).append((one.number, count + at, one))
         self.needed = [()] * (count + len(self.optional))
         self.ended = [0] * (count + len(self.optional))
+        overtook = set()  # those that need not all before them: whoever needs these looks further
         for sent in senders.values():
             sent.sort(key=lambda row: row[0])
             before, optional = [], 0
             for _, at, one in sent:
                 needed = []
                 for earlier in reversed(before):
-                    if not one.known and self.operations[earlier].kind == "read":
+                    if self.operations[earlier].kind == "read" and (
+                            not one.known or self.operations[earlier].end > one.end):
+                        overtook.add(at)
                         continue
                     needed.append(earlier)
-                    if self.operations[earlier].known or not one.known:
+                    if not one.known or self.operations[earlier].known and earlier not in overtook:
                         break  # all before it are needed by that one
                 self.needed[at], self.ended[at] = tuple(needed), optional
                 if at < count:

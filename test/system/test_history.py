@@ -28,6 +28,7 @@ GOOD = {
     "a sender's own order": [(0, 9, "a", "w1"), (1, 9, "a", "w2"), (2, 9, "a", "r2"), (10, 11, "b", "r2")],
     "an unknown write, and its sender's read done again": [(0, 9, "a", "r2"), (1, None, "a", "w1"), (2, 3, "b", "r1"),
                                                            (4, 5, "b", "w2")],
+    "a read done again after its sender's next write was answered": [(0, 9, "a", "r2"), (1, 2, "a", "w1"), (3, 4, "b", "w2")],
     "unknown between a sender's others": [(0, 9, "a", "w1"), (1, None, "a", "w2"), (2, 9, "a", "r1")],
 }
 
@@ -45,6 +46,10 @@ BAD = {
     "unknown, overwritten, seen again": [(0, None, "a", "w1"), (1, 2, "b", "r1"), (3, 4, "b", "w2"), (5, 6, "b", "r1")],
     "a sender's writes in another order": [(0, 9, "a", "w1"), (1, 9, "a", "w2"), (10, 11, "b", "r1")],
     "a read after its sender's next write": [(0, 9, "a", "r2"), (1, 9, "a", "w1"), (2, 3, "b", "r1"), (4, 5, "b", "w2")],
+    "a read answered before its sender's next write": [(0, 4, "a", "r2"), (1, 5, "a", "w1"), (2, 3, "b", "r1"),
+                                                       (3.5, 5, "b", "w2")],
+    "a read done again, and not the one behind it": [(0, 9, "a", "r"), (1, 4, "a", "r2"), (2, 3, "a", "w1"),
+                                                     (3.1, 5, "a", "w3"), (3.2, 3.4, "b", "r3"), (3.5, 5, "b", "w2")],
     "two unknown writes in another order": [(0, None, "a", "w1"), (0, None, "a", "w2"), (1, 2, "b", "r2"), (3, 4, "b", "r1")],
     "a sender does not see its own write": [(0, 9, "a", "w1"), (1, 9, "a", "r")],
     "an unknown write after its sender's next": [(0, None, "a", "w1"), (1, 9, "a", "w2"), (10, 11, "b", "r2"),
@@ -117,7 +122,8 @@ def is_explained(operations):
             for later in order[at + 1:]:
                 if later.end < one.begin:
                     return False
-                if later.sender == one.sender and later.number < one.number and (later.kind != "read" or one.known):
+                done_again = later.kind == "read" and (not one.known or later.end > one.end)
+                if later.sender == one.sender and later.number < one.number and not done_again:
                     return False
         return True
 
