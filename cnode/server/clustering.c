@@ -73,6 +73,16 @@ static struct slice own_name(const struct clustering *clustering)
     return slice_of_string(clustering->config->node);
 }
 
+/* For how long those that were lost together with this member are waited for. They come back when
+ * they next try to reach etcd, which after a while without it is a second and a quarter apart
+ * (cnode/managers/endpoints.h), and then have a few requests to make, each of a sixth of a lease at
+ * most. Shorter than others bear with who is silent (R12): two leases. */
+uint64_t clustering_patience_ms(const struct clustering *clustering)
+{
+    enum { BETWEEN_ATTEMPTS_MS = 1250 };
+    return BETWEEN_ATTEMPTS_MS + clustering->config->manager_lease / 2;
+}
+
 /* When all lost their membership at once (etcd was out of reach of all for a lease, or made anew),
  * all come back at about the same time, with everything they had as copies. Who is the first would
  * find nobody who holds what it is asked for, and take it for absent: it waits for the others. So
@@ -83,7 +93,7 @@ bool clustering_awaits_others(const struct clustering *clustering)
         return returning_waits(&clustering->returning, &clustering->members, own_name(clustering),
             uv_now(clustering->loop), clustering->config->rejoin_wait);
     return clustering->joins > 1 && clustering->members.view.count < clustering->confirmed &&
-           uv_now(clustering->loop) - clustering->joined_ms < clustering->config->manager_lease / 2;
+           uv_now(clustering->loop) - clustering->joined_ms < clustering_patience_ms(clustering);
 }
 
 /* It takes part for the first time. Who is not back is counted and named, unless there is somebody

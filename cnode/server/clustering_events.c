@@ -231,7 +231,7 @@ static void note_waiting(struct clustering *clustering)
     char text[MEMBERS_TEXT_SIZE];
     if (clustering->took_part) {
         log_info("there were %zu members: the others are waited for, %" PRIu64 " ms at most",
-            clustering->confirmed, clustering->config->manager_lease / 2);
+            clustering->confirmed, clustering_patience_ms(clustering));
         return;
     }
     returning_missing(&clustering->returning, &clustering->members,

@@ -13,6 +13,8 @@ void clustering_install(struct clustering *clustering);
 /* It has joined again, and is not yet to take part: fewer members are there than when it was lost.
  */
 bool clustering_awaits_others(const struct clustering *clustering);
+/* At most so long, once it has taken part before. */
+uint64_t clustering_patience_ms(const struct clustering *clustering);
 
 /* As cluster_events.send. */
 void clustering_send(void *context, const struct cluster_member *to, uint64_t order,
