@@ -103,8 +103,6 @@ static void give(struct world *w, struct node *node, struct operation *operation
 {
     struct cluster_request *request = &operation->request;
     struct value value = value_none();
-    if (request->ack == STORE_ACK_BACKUP)
-        request->ack = (uint8_t)node->backup_ack;
     int status = answer_here(node, operation, &value);
     if (status == STORE_WAIT) {
         cluster_request(node->core, request, node_ms(node));

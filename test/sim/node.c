@@ -139,13 +139,6 @@ struct cluster *node_make_core(struct node *node, struct cluster_objects objects
     return cluster_create(&options, events, objects);
 }
 
-/* With nobody to hold copies, what survives most is the journal (cnode/server/clustering.c). */
-void node_look_at_holders(struct node *node, size_t members)
-{
-    enum store_ack alone = node->world->plan.journal ? STORE_ACK_JOURNAL : STORE_ACK_MEMORY;
-    node->backup_ack = members > 1 ? STORE_ACK_BACKUP : alone;
-}
-
 void node_start(struct node *node)
 {
     struct world *w = node->world;
@@ -158,7 +151,6 @@ void node_start(struct node *node)
     node->attempt = node->waited_ms = node->pressed_until_ms = node->lease_until_ms = 0;
     memset(node->etags, 0, sizeof(node->etags));
     memset(node->held, 0, sizeof(node->held));
-    node_look_at_holders(node, 1);
     world_trace(w, "n%u starts", node->index);
     storage_open(node);
     if (w->failed)

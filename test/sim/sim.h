@@ -212,7 +212,6 @@ struct node {
     void (*execute)(void *context, struct cluster_request *request); /* holdings' */
     uint32_t executing;        /* the write that is being carried out, by number */
     bool direct;               /* cnode/server/routing.h */
-    enum store_ack backup_ack; /* cnode/server/service.h */
     uint64_t waited_ms, pressed_until_ms;
     struct job *jobs;
     uint64_t jobs_count;
@@ -351,7 +350,6 @@ void node_advance(struct node *node);
 void node_touched(struct node *node); /* something happened at it */
 void node_tick(struct node *node);
 void node_drain(struct node *node);
-void node_look_at_holders(struct node *node, size_t members);
 bool node_hears(const struct node *node); /* up and not paused */
 void node_leave(struct node *node, bool out_of_patience);
 struct node *node_named(struct world *world, struct slice name);
