@@ -208,7 +208,7 @@ erl      {port}erl -sname me -setcookie {self.cookie} -eval "io:format(\\"~p~n\\
 elixir   {port}iex --sname you --cookie {self.cookie} -e 'IO.inspect GenServer.call({{:brain, :"{first}"}}, {{:get, "user:1"}})'
 php      {port}php -r '$l = peb_connect("{first}", "{self.cookie}"); peb_send_byname("brain", peb_encode("[~a,~a,~s,~p,~a]", [["g", "true", "user:1", $l, "null"]]), $l); print_r(peb_decode(peb_receive($l, 1000)));'
 
-To see one die: kill -9 {self.nodes[-1].process.pid}      Ctrl-C stops all of it.
+To see {self.nodes[-1].name} die: kill -9 {self.nodes[-1].process.pid}      Ctrl-C stops all of it.
 """)
 
     def run(self):
@@ -223,6 +223,9 @@ To see one die: kill -9 {self.nodes[-1].process.pid}      Ctrl-C stops all of it
 
     def stop_nodes(self):
         alive = [node for node in self.nodes if node.process and node.process.poll() is None]
+        for name in sorted(self.members.keys() - {node.name for node in alive}):
+            if epmd_port_of(self.epmd_port, name.partition("@")[0]):  # else its lease is all that is left
+                say(f"node {name} was started elsewhere: stop it there, what it needs is about to end")
         if alive:
             say(f"stopping {len(alive)} nodes")
         for node in alive:

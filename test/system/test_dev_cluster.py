@@ -134,11 +134,12 @@ def test_three_nodes_until_ctrl_c(terminal, environment, tmp_path):
     again = subprocess.Popen([script], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         one.wait("lost\n(.*\n)*node brain3@localhost joined$", 15)
+        assert processes_of(tmp_path)
+        os.write(one.device, b"\x03")
+        one.wait("^node brain3@localhost was started elsewhere: stop it there", 15)
     finally:
         again.terminate()  # it is not one that the script started
         again.wait(30)
-    assert processes_of(tmp_path)
-    os.write(one.device, b"\x03")
     assert one.wait_end(60) == 0, one.output
     assert "node brain1@localhost stopped" in one.output and "node brain2@localhost stopped" in one.output
     assert one.output.endswith("everything is stopped\n")
