@@ -54,8 +54,8 @@ static void plan_pace(struct world *w)
     plan->delay_us = one_of(w, delays, 4);
     plan->slow_chance = world_chance(w, 500) ? (uint32_t)between(w, 1, 60) : 0;
     plan->slow_us = (uint32_t)between(w, 50000, 250000);
-    plan->operation_us = (uint32_t)(world_chance(w, 250) ? between(w, 150000, 600000)
-                                                         : between(w, 20000, 150000));
+    plan->operation_us =
+        (uint32_t)(world_chance(w, 250) ? between(w, 150000, 600000) : between(w, 20000, 150000));
     plan->burst = (uint32_t)between(w, 1, 5);
     plan->delete_chance = (uint32_t)between(w, 0, 500);
     plan->readers_chance = (uint32_t)between(w, 200, 700);

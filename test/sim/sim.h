@@ -210,8 +210,8 @@ struct node {
     struct store *store;
     struct store_events told; /* what holdings want to hear of it */
     void (*execute)(void *context, struct cluster_request *request); /* holdings' */
-    uint32_t executing;        /* the write that is being carried out, by number */
-    bool direct;               /* cnode/server/routing.h */
+    uint32_t executing; /* the write that is being carried out, by number */
+    bool direct;        /* cnode/server/routing.h */
     uint64_t waited_ms, pressed_until_ms;
     struct job *jobs;
     uint64_t jobs_count;
