@@ -163,8 +163,9 @@ static void drain_one(struct cluster *c, struct slice id)
 
 static bool is_drained(const struct cluster *c)
 {
-    /* Alone, copies of others' objects wait in the journal for somebody who can own them. */
-    return c->owned == 0 && !places_want(c) && (c->view->count == 1 || copies_are_owned(c));
+    /* Alone, too: a copy that nobody owns, perhaps one of what was just parted with, is claimed and
+     * dumped; left lying, it would be in this journal only, and nobody would know. */
+    return c->owned == 0 && !places_want(c) && copies_are_owned(c);
 }
 
 static uint64_t drain(struct cluster *c, uint32_t *budget)

@@ -118,7 +118,8 @@ static void keep_view(struct clustering *clustering)
 {
     const struct cluster_view *view = &clustering->members.view;
     struct buffer lines;
-    if (clustering->left_nothing || clustering->joining)
+    /* Those that leave while this node drains may not hold what it still has. */
+    if (clustering->left_nothing || clustering->joining || clustering->draining)
         return;
     buffer_init(&lines);
     for (size_t i = 0; i < view->count; i++)

@@ -1,5 +1,6 @@
 """Objects move while the warehouse is out of reach (docs/decisions/0018): what was changed and is handed over is read
 and written at its new owner all the same, and nothing is lost when the warehouse is back."""
+import re
 import signal
 import time
 
@@ -43,6 +44,25 @@ def test_drain_while_the_warehouse_is_away(new_cluster):
     persisted(b, c)
     cluster.start(a)
     await_values(a, {id: (id, 1) for id in ids}, BACK)
+
+
+def test_all_stop_while_the_warehouse_is_away(new_cluster):
+    """Nobody stays who could take it over, and it cannot be persisted: whoever is the last to have it says so instead of
+    "everything is handed over", and brings it back."""
+    cluster = new_cluster(3, backups=1, drain_timeout=3000, key_ttl=600000, max_dirty_ms=600000)
+    ids = cluster.owned_by(cluster.members[2], 30)
+    cluster.ftp.stop()
+    for member in cluster.members:
+        member.server.expected_status = 1
+        member.server.send_signal(signal.SIGTERM)
+    statuses = [member.server.wait(30) for member in cluster.members]
+    left = [int(found[1]) for member in cluster.members
+            if (found := re.search(r"stopped after drain_timeout: .* (\d+) objects were still owned", member.server.log))]
+    assert statuses.count(1) == len(left) and sum(left) >= len(ids), (statuses, left)
+    cluster.ftp.start()
+    cluster.start()
+    for member in cluster.members:
+        await_values(member, {id: (id, 0) for id in ids}, BACK)
 
 
 def test_hand_off_while_the_warehouse_is_away(new_cluster):

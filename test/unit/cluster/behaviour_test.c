@@ -643,6 +643,31 @@ START_TEST(all_drain)
 }
 END_TEST
 
+/* What it handed over goes with the one that was to claim it: then it is taken back, and stays
+ * until it is dumped. */
+START_TEST(the_last_to_drain_keeps_what_it_could_not_hand_over)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    net_hold(&net, "nudge", 0, 1);
+    cluster_drain(net.nodes[0].cluster, net.now_ms);
+    net_pass(&net, 20, true);
+    ck_assert(!net_owns(&net, 0, "x"));
+    net_crash(&net, 1);
+    net_view(&net, 0, 6, 1);
+    net_pass(&net, 2000, true);
+    ck_assert_int_ne(cluster_state(net.nodes[0].cluster), CLUSTER_DRAINED);
+    ck_assert(net_owns(&net, 0, "x"));
+    net_dump(&net, 0, "x");
+    net_pass(&net, 500, true);
+    ck_assert_int_eq(cluster_state(net.nodes[0].cluster), CLUSTER_DRAINED);
+    ck_assert_str_eq(net_stored(&net, "x")->value.text, "one");
+    net_end(&net);
+}
+END_TEST
+
 /* Who has left says so to those who do not know it yet: nothing that they ask is in doubt. */
 START_TEST(who_has_left_refuses)
 {
@@ -794,6 +819,7 @@ int main(void)
     tcase_add_test(tcase, a_draining_node_lets_others_claim);
     tcase_add_test(tcase, a_nudge_before_its_release_is_enough);
     tcase_add_test(tcase, all_drain);
+    tcase_add_test(tcase, the_last_to_drain_keeps_what_it_could_not_hand_over);
     tcase_add_test(tcase, who_has_left_refuses);
     tcase_add_test(tcase, newer_messages_wait);
     tcase_add_test(tcase, lost_reports_are_repeated);
