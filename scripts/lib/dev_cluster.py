@@ -155,7 +155,7 @@ class DevCluster:
         """After our nodes: stays while others (another dev-cluster, a shell) are registered with it."""
         with contextlib.suppress(OSError):
             if others := epmd_names(self.epmd_port):
-                say(f"epmd stays: it is used by {', '.join(others)}")
+                say(f"epmd stays: it is used by {', '.join(sorted(others))}")
                 return
         if process.poll() is None:
             process.kill()
