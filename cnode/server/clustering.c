@@ -11,8 +11,6 @@
 #include "clustering_inside.h"
 #include "replication.h"
 
-/* Pieces of work of the core in one turn of the loop; about a millisecond. */
-enum { ADVANCE_BUDGET = 1000 };
 /* At most this often it is asked what time wants from it, when nothing else happens. */
 enum { ADVANCE_INTERVAL_MS = 100 };
 /* How often the log says that this node is not a member. */
@@ -250,9 +248,10 @@ static uint64_t advance(struct clustering *clustering, uint64_t now_ms)
 {
     if (clustering->view_pending)
         clustering_install(clustering);
-    uint64_t wait_ms = cluster_advance(clustering->cluster, now_ms, ADVANCE_BUDGET);
+    uint64_t wait_ms = cluster_advance(clustering->cluster, now_ms, CLUSTERING_ADVANCE_BUDGET);
     if (clustering->replica != NULL) {
-        const uint64_t other_ms = replica_advance(clustering->replica, now_ms, ADVANCE_BUDGET);
+        const uint64_t other_ms =
+            replica_advance(clustering->replica, now_ms, CLUSTERING_ADVANCE_BUDGET);
         wait_ms = other_ms < wait_ms ? other_ms : wait_ms;
     }
     if (now_ms - clustering->waited_ms >= ADVANCE_INTERVAL_MS) {
@@ -268,7 +267,7 @@ static uint64_t advance(struct clustering *clustering, uint64_t now_ms)
     return wait_ms;
 }
 
-static void on_timer(uv_timer_t *timer)
+void clustering_on_timer(uv_timer_t *timer)
 {
     (void)timer; /* the turn that it begins ends with on_turn */
 }
@@ -289,7 +288,7 @@ static void on_turn(uv_prepare_t *turn)
     else if (wait_ms > ADVANCE_INTERVAL_MS)
         wait_ms = ADVANCE_INTERVAL_MS;
     clustering->due_ms = now_ms + wait_ms;
-    uv_timer_start(&clustering->timer, on_timer, wait_ms, 0);
+    uv_timer_start(&clustering->timer, clustering_on_timer, wait_ms, 0);
 }
 
 /* ---- start ------------------------------------------------------------------------------------
@@ -458,7 +457,7 @@ int clustering_start(struct clustering *clustering, uint16_t port, const char **
     /* Started last, so it is called first in the turn: before answers are flushed, and before the
      * journal's batch leaves. */
     uv_prepare_start(&clustering->turn, on_turn);
-    uv_timer_start(&clustering->timer, on_timer, 0, 0);
+    uv_timer_start(&clustering->timer, clustering_on_timer, 0, 0);
     return 0;
 }
 
@@ -518,142 +517,4 @@ const char *clustering_state_text(const struct clustering *clustering)
 const char *clustering_last_error(const struct clustering *clustering)
 {
     return clustering->managers != NULL ? managers_last_error(clustering->managers) : "";
-}
-
-/* ---- the end ----------------------------------------------------------------------------------
- */
-
-void clustering_drain(struct clustering *clustering)
-{
-    clustering->draining = true;
-    if (!clustering->took_part) {
-        clustering_leave(clustering);
-        return;
-    }
-    if (clustering->cluster != NULL)
-        cluster_drain(clustering->cluster, clustering_now(clustering));
-    clustering_touch(clustering);
-}
-
-bool clustering_is_drained(struct clustering *clustering)
-{
-    if (clustering->cluster == NULL || clustering->managers == NULL)
-        return true;
-    switch (cluster_state(clustering->cluster)) {
-    case CLUSTER_DRAINED:
-        return true;
-    case CLUSTER_OUT:
-        /* Never a member: nothing was answered, what the journal brought back is still in it. */
-        return !clustering->took_part ||
-               cluster_metrics(clustering->cluster, managers_now_ms())->copies == 0;
-    case CLUSTER_ABANDONING:
-    case CLUSTER_IN:
-        break;
-    }
-    return false;
-}
-
-void clustering_left_nothing(struct clustering *clustering)
-{
-    clustering->left_nothing = true;
-    lease_keeper_note_members(&clustering->lease_keeper, slice_of(NULL, 0));
-}
-
-bool clustering_is_out(const struct clustering *clustering)
-{
-    return clustering->cluster == NULL || cluster_state(clustering->cluster) == CLUSTER_OUT;
-}
-
-bool clustering_hands_over(const struct clustering *clustering)
-{
-    return clustering->cluster != NULL && clustering->config->backups > 0 &&
-           clustering->members.view.count > 1 && cluster_state(clustering->cluster) == CLUSTER_IN;
-}
-
-void clustering_left_over(struct clustering *clustering, uint64_t *owned, uint64_t *copies)
-{
-    *owned = *copies = 0;
-    if (clustering->cluster == NULL)
-        return;
-    const struct cluster_metrics *metrics = cluster_metrics(clustering->cluster, managers_now_ms());
-    *owned = metrics->owned;
-    *copies = metrics->copies;
-}
-
-void clustering_leave(struct clustering *clustering)
-{
-    clustering->leaving = true;
-    clustering->rejoin = clustering->joining = false;
-    if (clustering->managers == NULL) {
-        clustering->left = true;
-        return;
-    }
-    clustering->storage->lease_until_ms = 0;
-    if (!clustering_is_out(clustering))
-        cluster_lost(clustering->cluster, clustering_now(clustering));
-    clustering_touch(clustering);
-    uv_timer_start(&clustering->timer, on_timer, 0, 0);
-}
-
-/* In one go: it is the end, and what is owned by now is what could not be given up otherwise. */
-static void give_up_all(struct clustering *clustering)
-{
-    const uint64_t now_ms = clustering_now(clustering);
-    cluster_lost(clustering->cluster, now_ms);
-    while (cluster_state(clustering->cluster) == CLUSTER_ABANDONING)
-        cluster_advance(clustering->cluster, now_ms, ADVANCE_BUDGET);
-    holdings_settle(clustering->holdings, now_ms);
-}
-
-void clustering_stop(struct clustering *clustering)
-{
-    if (clustering->cluster != NULL) {
-        give_up_all(clustering);
-        routing_refuse_all(&clustering->routing, BRAIN_ESHUTDOWN);
-    }
-    clustering->stopped = true;
-    if (clustering->peers != NULL)
-        peers_destroy(clustering->peers);
-    clustering->peers = NULL;
-    uv_prepare_stop(&clustering->turn);
-    uv_timer_stop(&clustering->timer);
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    struct clustering *clustering = handle->data;
-    clustering->closed(clustering->context);
-}
-
-static void on_turn_closed(uv_handle_t *handle)
-{
-    struct clustering *clustering = handle->data;
-    uv_close((uv_handle_t *)&clustering->timer, on_timer_closed);
-}
-
-static void on_managers_closed(void *context)
-{
-    struct clustering *clustering = context;
-    clustering->managers = NULL;
-    uv_close((uv_handle_t *)&clustering->turn, on_turn_closed);
-}
-
-void clustering_release(struct clustering *clustering, void (*closed)(void *context), void *context)
-{
-    clustering->closed = closed;
-    clustering->context = context;
-    assert(clustering->cluster == NULL);
-    replica_destroy(clustering->replica);
-    clustering->replica = NULL;
-    if (clustering->holdings != NULL)
-        holdings_destroy(clustering->holdings);
-    clustering->holdings = NULL;
-    members_release(&clustering->members);
-    returning_release(&clustering->returning);
-    heap_release(clustering->password);
-    clustering->password = NULL;
-    if (clustering->managers != NULL)
-        managers_close(clustering->managers, on_managers_closed);
-    else
-        on_managers_closed(clustering);
 }

@@ -1,9 +1,15 @@
-/* Private to clustering.c and clustering_events.c. */
+/* Private to clustering.c (views, the turn of the loop, start, reports), clustering_events.c and
+ * clustering_end.c. */
 #ifndef BRAIN_SERVER_CLUSTERING_INSIDE_H
 #define BRAIN_SERVER_CLUSTERING_INSIDE_H
 
 #include "clustering.h"
 
+/* Pieces of work of the core in one turn of the loop; about a millisecond. */
+enum { CLUSTERING_ADVANCE_BUDGET = 1000 };
+
+/* The timer of the core: what time wants from it. */
+void clustering_on_timer(uv_timer_t *timer);
 /* Something happened: the core is given time at the end of this turn. */
 void clustering_touch(struct clustering *clustering);
 /* The time, told to holdings as well: before each call into the core. */
