@@ -8,6 +8,7 @@
 #include "brain/base.h"
 #include "brain/config.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static struct config config;
 static char sentence[CONFIG_SENTENCE_LIMIT];
@@ -561,9 +562,5 @@ int main(void)
     tcase_add_test(printing, secret_is_not_printed);
     tcase_add_test(printing, manual_has_every_option);
     suite_add_tcase(suite, printing);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

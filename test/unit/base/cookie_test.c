@@ -10,6 +10,7 @@
 #include "brain/base.h"
 #include "brain/config.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static char home[64], home_file[128], other_file[128];
 static char sentence[CONFIG_SENTENCE_LIMIT];
@@ -209,9 +210,5 @@ int main(void)
     tcase_add_test(cookie, without_home);
     tcase_add_test(cookie, no_memory);
     suite_add_tcase(suite, cookie);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

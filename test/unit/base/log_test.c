@@ -12,6 +12,7 @@
 
 #include "brain/base.h"
 #include "brain/log.h"
+#include "suite.h"
 
 static char directory[64];
 static char path[128];
@@ -341,9 +342,5 @@ int main(void)
     tcase_add_test(lines, without_a_thread_lines_go_to_stderr);
     tcase_add_test(lines, a_file_that_cannot_be_opened);
     suite_add_tcase(suite, lines);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "brain/base.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 /* ---- heap --------------------------------------------------------------------------------------
  */
@@ -541,9 +542,5 @@ int main(void)
     tcase_add_test(block, block_is_counted_from_many_threads);
     tcase_add_test(block, budget_bounds_a_sum);
     suite_add_tcase(suite, block);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "brain/base.h"
 #include "brain/metrics.h"
 #include "crc32c.h"
+#include "suite.h"
 
 /* ---- UTF-8
  * --------------------------------------------------------------------------------------- */
@@ -238,9 +239,5 @@ int main(void)
     tcase_add_test(rest, metrics_keep_their_rows);
     tcase_add_test(rest, errors_have_sentence_and_atom);
     suite_add_tcase(suite, rest);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

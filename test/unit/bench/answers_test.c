@@ -1,13 +1,13 @@
 /* Answers as brain-bench reads them: right ones however they are cut, and none that is damaged. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "brain/base.h"
 #include "brain/control.h"
 #include "brain/etf.h"
 #include "protocol.h"
 #include "protocol_erlang.h"
+#include "suite.h"
 
 enum { REQUESTS = 6 };
 
@@ -245,9 +245,5 @@ int main(void)
     tcase_add_loop_test(test, test_no_damaged_answer_is_right, 0, CASES);
     tcase_add_loop_test(test, test_an_answer_twice_is_not_asked_for, 0, CASES);
     suite_add_tcase(suite, test);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "histogram.h"
+#include "suite.h"
 
 static struct histogram histogram;
 
@@ -108,9 +109,5 @@ int main(void)
     tcase_add_test(test, test_values_beyond_the_range_keep_the_largest);
     tcase_add_loop_test(test, test_quantiles_as_sorting_gives_them, 1, 6);
     suite_add_tcase(suite, test);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "suite.h"
 #include "workload.h"
 
 static const uint64_t sizes[] = {
@@ -213,9 +214,5 @@ int main(void)
     tcase_add_test(test, test_ranks_are_scattered_over_all_keys);
     tcase_add_test(test, test_a_seed_is_a_sequence);
     suite_add_tcase(suite, test);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

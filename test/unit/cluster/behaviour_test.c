@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cluster_net.h"
+#include "suite.h"
 
 static struct net net;
 
@@ -826,9 +827,5 @@ int main(void)
     tcase_add_test(tcase, the_journals_objects_are_copies);
     tcase_add_test(tcase, hellos);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cluster_net.h"
+#include "suite.h"
 
 static struct net net;
 
@@ -227,9 +228,5 @@ int main(void)
     tcase_add_loop_test(tcase, without_the_rule_it_happens, 0, CASES);
     tcase_add_test(tcase, every_rule_is_broken_somewhere);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

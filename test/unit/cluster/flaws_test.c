@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cluster_net.h"
+#include "suite.h"
 #include "wire.h"
 
 static struct net net;
@@ -756,9 +757,5 @@ int main(void)
     tcase_add_loop_test(tcase, the_rules_prevent_it, 0, FLAWS);
     tcase_add_loop_test(tcase, without_the_rule_it_happens, 0, FLAWS);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cluster_net.h"
+#include "suite.h"
 
 static struct net net;
 
@@ -243,9 +244,5 @@ int main(void)
     tcase_add_test(tcase, a_copy_that_nobody_wants_is_set_aside);
     tcase_add_test(tcase, a_restored_copy_goes_on_ageing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

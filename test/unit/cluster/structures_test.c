@@ -1,11 +1,11 @@
 /* The tables and the rendezvous order. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "heap_fault.h"
 #include "inside.h"
+#include "suite.h"
 
 /* ---- idmap: against a plain array, with keys that collide
  * ------------------------------------------- */
@@ -220,9 +220,5 @@ int main(void)
     tcase_add_test(tcase, few_members);
     tcase_add_test(tcase, epochs_compare);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

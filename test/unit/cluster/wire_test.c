@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "wire.h"
 
 static const struct etf_limits limits = {100, 100000};
@@ -216,9 +217,5 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, cut_and_lengthened_ones_are_refused);
     tcase_add_test(tcase, nonsense_is_refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "heap_fault.h"
+#include "suite.h"
 
 static const struct etf_limits limits = {.max_depth = 64, .max_elements = 10000};
 
@@ -535,9 +536,5 @@ int main(void)
     tcase_add_test(payload, no_memory);
     suite_add_tcase(suite, payload);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

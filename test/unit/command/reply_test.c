@@ -2,10 +2,10 @@
 #include "brain/command.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "heap_fault.h"
+#include "suite.h"
 
 static const enum reply_kind kinds[] = {
     REPLY_KIND_OK, REPLY_KIND_VALUE, REPLY_KIND_KO, REPLY_KIND_ERROR, REPLY_KIND_TERM};
@@ -112,9 +112,5 @@ int main(void)
     tcase_add_test(tcase, kept_for_later);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

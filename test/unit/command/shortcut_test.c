@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "suite.h"
+
 static const struct etf_limits limits = {.max_depth = 64, .max_elements = 10000};
 
 #define PID      "58 770c6578406c6f63616c686f7374 00000066 00000000 6b00fa73"
@@ -142,9 +144,5 @@ int main(void)
     tcase_add_test(tcase, agrees_on_every_change);
     tcase_add_test(tcase, agrees_on_limits);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

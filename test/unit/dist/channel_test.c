@@ -3,11 +3,11 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "channel_fixture.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 enum { CREATION = 0x6b00f764 };
 
@@ -588,9 +588,5 @@ int main(void)
     tcase_add_test(memory, lack_of_memory_at_any_place_is_survived);
     tcase_add_test(memory, all_metrics_are_registered);
     suite_add_tcase(suite, memory);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "channel_dumps.h"
 #include "channel_fixture.h"
+#include "suite.h"
 
 enum { CREATION = 0x6b00f764 };
 
@@ -631,9 +632,5 @@ int main(void)
     tcase_add_test(watchers, goodbye_tells_everybody_who_watches);
     tcase_add_test(watchers, too_many_monitors_close);
     suite_add_tcase(suite, watchers);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

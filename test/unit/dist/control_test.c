@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "channel_fixture.h"
+#include "suite.h"
 
 static const struct etf_limits limits = {64, 1000};
 
@@ -225,10 +226,7 @@ int main(void)
     TCase *writing = tcase_create("writing");
     tcase_add_test(writing, encoders_write_what_otp_reads);
     suite_add_tcase(suite, writing);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int status = suite_run(suite);
     buffer_release(&terms);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return status;
 }

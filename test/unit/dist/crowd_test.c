@@ -2,7 +2,8 @@
 #include "crowd.h"
 
 #include <check.h>
-#include <stdlib.h>
+
+#include "suite.h"
 
 enum { US = 1000, MS = 1000 * US };
 
@@ -79,9 +80,5 @@ int main(void)
     tcase_add_test(tests, a_burst_of_one_process_is_none);
     tcase_add_test(tests, it_ends_when_they_stop);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,11 +1,11 @@
 /* epmd's packets against byte dumps, and both clients against an epmd played by this test. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "brain/epmd.h"
 #include "brain/log.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 /* ---- packets ----------------------------------------------------------------------------------
  */
@@ -399,9 +399,5 @@ int main(void)
     tcase_add_test(clients, looks_up);
     tcase_add_test(clients, no_memory_is_reported);
     suite_add_tcase(suite, clients);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* The limits of the frame reader: sizes, budgets, memory, and the scan budget of one turn. */
 #include "frame_stream.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 START_TEST(too_large_frame_is_refused_before_memory_is_taken)
 {
@@ -392,9 +393,5 @@ int main(void)
     tcase_add_test(faults, receiver_can_stop_the_reader);
     tcase_add_test(faults, memory_may_fail_anywhere);
     suite_add_tcase(suite, faults);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* The frame reader against byte dumps of real nodes, every way of cutting the stream, and
  * everything broken. Its limits: frame_limits_test.c. */
 #include "frame_stream.h"
+#include "suite.h"
 
 /* ---- dumps of real nodes -----------------------------------------------------------------------
  */
@@ -465,9 +466,5 @@ int main(void)
     tcase_add_test(payloads, large_payloads_that_are_no_good);
     tcase_add_test(payloads, refused_sequence_keeps_little);
     suite_add_tcase(suite, payloads);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 
 #include "brain/handshake.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static const char node_name[] = "brain@localhost";
 static const char cookie_text[] = "secret";
@@ -681,9 +682,5 @@ int main(void)
     tcase_add_test(broken, every_prefix_and_every_flipped_bit);
     tcase_add_test(broken, no_memory_is_reported);
     suite_add_tcase(suite, broken);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -2,10 +2,10 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "heap_fault.h"
+#include "suite.h"
 
 static struct slice text_key(char buffer[32], unsigned number)
 {
@@ -208,9 +208,5 @@ int main(void)
     tcase_add_test(core, a_burst_gives_its_memory_back);
     tcase_add_test(core, without_memory_it_stays_as_it_was);
     suite_add_tcase(suite, core);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 
 #include "brain/epmd.h"
 #include "node_fixture.h"
+#include "suite.h"
 
 static uint16_t epmd_port;
 static pid_t epmd_pid;
@@ -244,9 +245,5 @@ int main(void)
     tcase_add_test(tcase, dials_and_dials_again);
     tcase_add_test(tcase, links_are_made_when_asked_for);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

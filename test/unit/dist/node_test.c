@@ -7,6 +7,7 @@
 
 #include "heap_fault.h"
 #include "node_client.h"
+#include "suite.h"
 
 static struct seen_node seen;
 
@@ -598,9 +599,5 @@ int main(void)
     tcase_add_test(ends, ten_thousand_come_and_go);
     tcase_add_test(ends, no_memory_closes_one_connection_or_refuses_to_open);
     suite_add_tcase(suite, ends);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "frame_stream.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static struct outbox_limits wide(void)
 {
@@ -668,9 +669,5 @@ int main(void)
     tcase_add_test(memory, steady_small_messages_allocate_nothing);
     tcase_add_test(memory, memory_may_fail_anywhere);
     suite_add_tcase(suite, memory);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "brain/etf.h"
+#include "suite.h"
 
 static const struct etf_limits roomy = {100, 100000};
 
@@ -215,9 +216,5 @@ int main(void)
     tcase_add_test(tcase, ids_are_1024_bytes_at_most);
     tcase_add_test(tcase, writer_refuses_what_is_no_atom);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 
 #include "brain/etf.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static const struct etf_limits roomy = {1000, 1000000};
 
@@ -310,9 +311,5 @@ int main(void)
     tcase_add_test(tcase, survives_failing_allocations);
     tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "brain/etf.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static const struct etf_limits roomy = {100, 100000};
 
@@ -170,9 +171,5 @@ int main(void)
     tcase_add_test(tcase, printer_shows_identifiers);
     tcase_add_test(tcase, printer_never_fails);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -1,9 +1,9 @@
 /* R6, R11: when writes and reads are told, and in which order; deadlines. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "members.h"
+#include "suite.h"
 
 static struct world world;
 
@@ -415,9 +415,5 @@ int main(void)
     tcase_add_test(tcase, waiting_in_the_store_ends);
     tcase_add_test(tcase, a_deadline_counts_from_the_beginning);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

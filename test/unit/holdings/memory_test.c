@@ -1,10 +1,10 @@
 /* Each allocation fails once: what cannot be done is refused or comes later, nothing is lost that
  * was told, nothing leaks, and no record is left alive. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "heap_fault.h"
 #include "members.h"
+#include "suite.h"
 
 static struct world world;
 
@@ -75,9 +75,5 @@ int main(void)
     tcase_set_timeout(tcase, 170);
     tcase_add_test(tcase, every_allocation_may_fail);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,9 +1,9 @@
 /* R1, R7, R8, R13: ids that come and go, and what becomes of their records. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "members.h"
+#include "suite.h"
 
 static struct world world;
 
@@ -458,9 +458,5 @@ int main(void)
     tcase_add_test(tcase, a_record_that_is_too_old_is_set_aside);
     tcase_add_test(tcase, weak_reads_go_on_without_a_lease);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -5,9 +5,9 @@
  * answered and in the warehouse, and nothing is left of it anywhere. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "members.h"
+#include "suite.h"
 
 enum { IDS = 6, STEPS = 400, CANDIDATES = 64 };
 
@@ -269,9 +269,5 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, everything_ends_well, 0, 30);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,9 +1,9 @@
 /* Journal records kept for copies, and compaction: what was given up holds no old segment. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "members.h"
+#include "suite.h"
 
 static struct world world;
 
@@ -188,9 +188,5 @@ int main(void)
     tcase_add_test(tcase, only_the_oldest_segment_is_written_again);
     tcase_add_test(tcase, a_record_that_is_found_twice_is_live_once);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "members.h"
+#include "suite.h"
 
 static struct world world;
 
@@ -197,9 +198,5 @@ int main(void)
     tcase_add_loop_test(tcase, nothing_waits_for_ever, 0, count);
     tcase_add_test(tcase, what_is_loaded_is_told);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

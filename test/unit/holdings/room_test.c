@@ -1,8 +1,8 @@
 /* Decision 0019: a member without RAM for copies, and those whose objects it should hold. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "members.h"
+#include "suite.h"
 
 static struct world world;
 
@@ -187,9 +187,5 @@ int main(void)
     tcase_add_test(tcase, a_new_view_changes_nothing);
     tcase_add_test(tcase, an_acknowledged_copy_stays);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 
 #include "journal_fixture.h"
 #include "record.h"
+#include "suite.h"
 
 static void check_all(uint64_t last, size_t size)
 {
@@ -359,9 +360,5 @@ int main(void)
     tcase_add_test(tcase, close_while_failing);
     tcase_add_test(tcase, real_limit);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

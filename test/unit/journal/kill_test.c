@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "journal_fixture.h"
+#include "suite.h"
 
 enum { ROUNDS = 20, SEED = 20261121, KEYS = 200, SEQ_LIMIT = 1 << 20 };
 
@@ -144,9 +145,5 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_loop_test(tcase, kill_at_random, 0, 3);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

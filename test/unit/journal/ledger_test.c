@@ -5,6 +5,7 @@
 
 #include "heap_fault.h"
 #include "ledger.h"
+#include "suite.h"
 
 static struct ledger ledger;
 
@@ -151,9 +152,5 @@ int main(void)
     tcase_add_test(tcase, model);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "record.h"
+#include "suite.h"
 
 enum { RECORDS = 5, LIMIT = 1000 };
 static const size_t sizes[RECORDS] = {48, 48, 48, 1, 200}; /* three of 64 bytes: see `flips` */
@@ -227,9 +228,5 @@ int main(void)
     tcase_add_test(tcase, hidden_in_a_value);
     tcase_add_test(tcase, false_headers);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 #include "heap_fault.h"
 #include "journal_fixture.h"
 #include "record.h"
+#include "suite.h"
 
 enum { SMALL = 60 };
 
@@ -324,9 +325,5 @@ int main(void)
     tcase_add_test(tcase, read_only);
     tcase_add_test(tcase, no_directory);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

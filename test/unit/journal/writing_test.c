@@ -1,12 +1,12 @@
 /* Appending, reading back, segments that come and go. */
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "heap_fault.h"
 #include "journal_fixture.h"
 #include "record.h"
+#include "suite.h"
 #include "writer.h"
 
 START_TEST(round_trip)
@@ -462,9 +462,5 @@ int main(void)
     tcase_add_test(tcase, many_batches);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

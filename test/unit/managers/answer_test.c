@@ -8,6 +8,7 @@
 
 #include "base64.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static struct answer answer;
 
@@ -244,9 +245,5 @@ int main(void)
     tcase_add_test(tcase, without_memory);
     tcase_add_test(tcase, base64_both_ways);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -4,6 +4,8 @@
 #include <check.h>
 #include <string.h>
 
+#include "suite.h"
+
 static struct endpoints endpoints;
 static char why[256];
 
@@ -73,9 +75,5 @@ int main(void)
     tcase_add_test(tcase, lists);
     tcase_add_test(tcase, turns);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

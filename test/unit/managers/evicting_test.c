@@ -147,5 +147,5 @@ static void add(void *tcase)
 
 int main(void)
 {
-    return run_suite("evicting", add);
+    return session_suite_run("evicting", add);
 }

@@ -409,5 +409,5 @@ static void add(void *tcase)
 
 int main(void)
 {
-    return run_suite("joining", add);
+    return session_suite_run("joining", add);
 }

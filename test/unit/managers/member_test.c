@@ -449,5 +449,5 @@ static void add(void *tcase)
 
 int main(void)
 {
-    return run_suite("member", add);
+    return session_suite_run("member", add);
 }

@@ -108,5 +108,5 @@ static void add(void *tcase)
 
 int main(void)
 {
-    return run_suite("memory", add);
+    return session_suite_run("memory", add);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "suite.h"
 
 static struct roster roster;
 
@@ -206,9 +207,5 @@ int main(void)
     tcase_add_test(tcase, the_order_does_not_matter);
     tcase_add_test(tcase, there_is_a_limit);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -61,6 +61,6 @@ const char *delete_event(const char *name, uint64_t revision);
 const struct managers_event *last_told(size_t n);
 size_t count_told(enum managers_event_kind kind);
 
-int run_suite(const char *name, void (*add)(void *tcase));
+int session_suite_run(const char *name, void (*add)(void *tcase));
 
 #endif

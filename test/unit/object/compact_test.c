@@ -1,11 +1,11 @@
 /* Many objects of many sizes come and go: RAM follows what is in use, whatever moves meanwhile
  * keeps its value, its place in line and its dump. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "brain/object.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 enum { IDS = 40000, VALUE_MAX = 600, UNDER_WAY = 64, TTL = 10000 };
 
@@ -380,9 +380,5 @@ int main(void)
     tcase_add_test(tcase, objects_move_without_a_limit);
     tcase_add_test(tcase, without_memory_nothing_is_lost);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

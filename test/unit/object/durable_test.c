@@ -7,6 +7,7 @@
 
 #include "brain/object.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 enum { ASKED_MAX = 4096, RECORDS_MAX = 4096, TTL = 1000 };
 
@@ -946,9 +947,5 @@ int main(void)
     tcase_add_test(tcase, a_full_store_refuses_writes_only);
     tcase_add_test(tcase, what_was_restored_above_the_limit_leaves_while_it_is_read);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,11 +1,11 @@
 /* The rules of an object's life, one scenario each, against a warehouse played by hand: the test
  * sees what was asked for and answers when and how it likes. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "brain/object.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 enum { ASKED_MAX = 256, ANSWERS_MAX = 64, TTL = 1000 };
 
@@ -645,9 +645,5 @@ int main(void)
     tcase_add_test(tcase, a_mass_expiry_goes_in_slices);
     tcase_add_test(tcase, destroy_answers_those_who_wait);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "brain/etf.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 /* ---- copies ---------------------------------------------------------------------------------- */
 
@@ -610,9 +611,5 @@ int main(void)
     tcase_add_test(tcase, part_leaves_the_record_live);
     tcase_add_test(tcase, abandon_with_a_journal);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 
 #include "brain/object.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 enum { IDS = 8, OPERATIONS = 64, SEQS = 8192, VALUE_MAX = 20000, HISTORY = 4096 };
 
@@ -930,9 +931,5 @@ int main(void)
     tcase_add_test(tcase, nothing_is_lost_or_goes_back);
     tcase_add_test(tcase, any_failed_allocation_changes_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -4,11 +4,11 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "brain/etf.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 /* ---- versions and writes --------------------------------------------------------------------- */
 
@@ -472,9 +472,5 @@ int main(void)
     tcase_add_test(tcase, a_restamp_that_fails_is_made_up_for_by_the_retry);
     tcase_add_test(tcase, a_dump_held_for_its_record_does_not_begin_either);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 
 #include "brain/object.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 enum { IDS = 12, OPERATIONS = 64, RECORDS = 8192, VALUE_MAX = 4800, NEST_MAX = 3 };
 
@@ -854,9 +855,5 @@ int main(void)
     tcase_add_test(tcase, every_answer_is_right_and_nothing_is_lost);
     tcase_add_test(tcase, any_failed_allocation_changes_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

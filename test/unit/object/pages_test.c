@@ -1,10 +1,10 @@
 /* Items and the pages they live in, without a store. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "heap_fault.h"
 #include "pages.h"
+#include "suite.h"
 
 static struct pages pages;
 
@@ -199,9 +199,5 @@ int main(void)
     tcase_add_test(tcase, regions_are_given_back);
     tcase_add_test(tcase, without_memory_nothing_is_lost);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,11 +1,11 @@
 /* The small structures of the room, each alone. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ages.h"
 #include "epochs.h"
 #include "heap_fault.h"
+#include "suite.h"
 #include "waiters.h"
 #include "wheel.h"
 
@@ -232,9 +232,5 @@ int main(void)
     tcase_add_test(tcase, waiters_leave_in_order);
     tcase_add_test(tcase, the_wheel_shows_what_comes_first);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

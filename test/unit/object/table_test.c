@@ -1,8 +1,8 @@
 /* The table alone: it finds what is in it while it grows and shrinks, bucket by bucket. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "heap_fault.h"
+#include "suite.h"
 #include "table.h"
 
 enum { ITEMS = 20000 };
@@ -139,9 +139,5 @@ int main(void)
     tcase_add_test(tcase, finds_all_while_growing_and_shrinking);
     tcase_add_test(tcase, without_memory_nothing_is_lost);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

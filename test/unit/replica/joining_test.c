@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "net.h"
+#include "suite.h"
 
 static struct net net;
 
@@ -220,9 +221,5 @@ int main(void)
     tcase_add_test(tcase, members_that_differ);
     tcase_add_test(tcase, too_large);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 
 #include "heap_fault.h"
 #include "net.h"
+#include "suite.h"
 
 static struct net net;
 
@@ -80,9 +81,5 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, every_allocation_fails_once);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

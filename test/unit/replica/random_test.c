@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "net.h"
+#include "suite.h"
 
 enum { IDS = 4, STEPS = 3000, SEEDS = 150 };
 
@@ -286,9 +287,5 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, nothing_older_than_acknowledged, 0, seeds);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "net.h"
+#include "suite.h"
 
 static struct net net;
 
@@ -255,9 +256,5 @@ int main(void)
     tcase_add_test(tcase, who_goes_is_not_waited_for);
     tcase_add_test(tcase, without_membership_only_weak_reads);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* Messages as bytes: what is written is read again; what is not one is refused. */
 #include <check.h>
 
+#include "suite.h"
 #include "wire.h"
 
 static const struct etf_limits limits = {100, 100000};
@@ -122,9 +123,5 @@ int main(void)
     tcase_add_test(tcase, what_is_refused);
     tcase_add_test(tcase, the_clusters_own_are_not_ours);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 
 #include "brain/error.h"
 #include "lease_file.h"
+#include "suite.h"
 
 static char directory[64];
 static char path[80];
@@ -160,9 +161,5 @@ int main(void)
     tcase_add_test(all, a_directory_that_is_not_there);
     tcase_add_test(all, the_newest_lease_is_kept);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "heap_fault.h"
 #include "members.h"
+#include "suite.h"
 
 static struct managers_member *make(size_t count)
 {
@@ -116,9 +117,5 @@ int main(void)
     tcase_add_test(all, names_are_told_as_far_as_there_is_room);
     tcase_add_test(all, without_memory_the_old_list_stays);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,8 +1,8 @@
 #include <check.h>
-#include <stdlib.h>
 
 #include "brain/error.h"
 #include "options.h"
+#include "suite.h"
 
 static char sentence[256];
 
@@ -75,9 +75,5 @@ int main(void)
     tcase_add_test(tcase, each_mistake_has_a_sentence);
     tcase_add_test(tcase, sets_are_bounded);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -2,10 +2,10 @@
 #include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "heap_fault.h"
 #include "peering.h"
+#include "suite.h"
 
 /* What peering did, one word after the other. */
 static char log_text[4000];
@@ -507,9 +507,5 @@ int main(void)
     tcase_add_test(tcase, hello_could_not_be_sent);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

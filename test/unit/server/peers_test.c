@@ -11,6 +11,7 @@
 #include "heap_fault.h"
 #include "node_client.h"
 #include "peers.h"
+#include "suite.h"
 
 enum { MEMBERS = 3, HEARD_LIMIT = 20000 };
 
@@ -757,9 +758,5 @@ int main(void)
     tcase_add_test(wrong, members_get_in_where_clients_fill_the_node);
     tcase_add_test(wrong, memory_runs_out_anywhere);
     suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "resident.h"
+#include "suite.h"
 
 enum { MB = 1 << 20 };
 
@@ -56,9 +57,5 @@ int main(void)
     tcase_add_loop_test(all, a_small_difference_is_tolerated, 0, 8);
     tcase_add_test(all, the_process_is_looked_at);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

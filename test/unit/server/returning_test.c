@@ -1,10 +1,10 @@
 /* Whom a restarted member waits for, and until when. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lease_file.h"
 #include "returning.h"
+#include "suite.h"
 
 static struct returning returning;
 static struct members members;
@@ -141,9 +141,5 @@ int main(void)
     tcase_add_test(all, alone_or_left_in_peace);
     tcase_add_test(all, names_are_told_as_far_as_there_is_room);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "linear.h"
+#include "suite.h"
 
 #define OPEN         UINT64_MAX
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -134,9 +135,5 @@ int main(void)
     tcase_add_test(tests, one_sender_is_served_in_order);
     tcase_add_test(tests, a_limit_ends_the_search);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
+
 static struct aws_credentials keys;
 
 static int parse(const char *text, const char *profile)
@@ -123,9 +125,5 @@ int main(void)
     tcase_add_test(tcase, limits);
     tcase_add_test(tcase, sources);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

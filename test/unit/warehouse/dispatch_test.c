@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
+
 static struct dispatch dispatch;
 static struct warehouse_request requests[64];
 
@@ -183,9 +185,5 @@ int main(void)
     tcase_add_test(tcase, dumps_that_have_not_begun_are_taken_back);
     tcase_add_test(tcase, random_histories);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -2,12 +2,12 @@
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ftp_names.h"
 #include "ftp_store.h"
 #include "heap_fault.h"
+#include "suite.h"
 
 static const uint64_t now_ms = 1800000000000;
 static const uint64_t day_ms = 86400000;
@@ -386,9 +386,5 @@ int main(void)
     suite_add_tcase(suite, names);
     suite_add_tcase(suite, listings);
     suite_add_tcase(suite, others);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

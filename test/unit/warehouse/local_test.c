@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "suite.h"
 #include "warehouse_fixture.h"
 
 enum { MAP = 1 << 20, TINY = 64 << 10 };
@@ -287,9 +288,5 @@ int main(void)
     tcase_add_test(damage, disk_full_and_again_not);
     suite_add_tcase(suite, damage);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

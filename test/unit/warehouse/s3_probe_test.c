@@ -3,8 +3,9 @@
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "suite.h"
 
 enum form { QUOTED, BARE, BOTH };
 
@@ -162,9 +163,5 @@ int main(void)
     tcase_add_test(tcase, trouble_that_passes);
     tcase_add_test(tcase, trouble_that_stays);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 
 #include "heap_fault.h"
 #include "s3_etags.h"
+#include "suite.h"
 
 static void expect_path(const char *name, size_t size, const char *path)
 {
@@ -150,9 +151,5 @@ int main(void)
     tcase_add_test(tcase, outcomes);
     tcase_add_test(tcase, remembered);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "heap_fault.h"
+#include "suite.h"
 
 static const struct version version = {3, 70000, 5000000000};
 static const struct slice user = {(const uint8_t *)"user:1", 6};
@@ -253,9 +254,5 @@ int main(void)
     tcase_add_test(name, names);
     tcase_add_test(name, no_memory);
     suite_add_tcase(suite, name);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "brain/stored.h"
 #include "heap_fault.h"
+#include "suite.h"
 #include "warehouse_fixture.h"
 
 enum { MAP = 1 << 20, TINY = 64 << 10 };
@@ -459,9 +460,5 @@ int main(void)
     tcase_add_test(size, long_ids);
     suite_add_tcase(suite, size);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
