@@ -1,204 +1,21 @@
-/* The rules of an object's life, one scenario each, against a warehouse played by hand: the test
- * sees what was asked for and answers when and how it likes. */
+/* The rules of an object's life, one scenario each. */
 #include <check.h>
 #include <string.h>
 
 #include "brain/object.h"
-#include "heap_fault.h"
+#include "store_fixture.h"
 #include "suite.h"
-
-enum { ASKED_MAX = 256, ANSWERS_MAX = 64, TTL = 1000 };
-
-struct asked {
-    struct object *object;
-    bool dump, expected_known, tombstone;
-    struct version version, expected;
-    char id[32], value[32];
-    size_t size;
-};
-
-struct answered {
-    struct store_waiter *waiter;
-    int status;
-    char value[32];
-};
-
-static struct store *store;
-static struct asked asked[ASKED_MAX];
-static size_t asked_count, asides;
-static struct answered answers[ANSWERS_MAX];
-static size_t answers_count;
-static struct store_waiter waiters[16];
-static char aside[32];
-static bool at_once; /* the warehouse answers within the event */
-static uint64_t now;
-
-static void copy_text(char out[32], const struct value *value)
-{
-    size_t size = value && value->size < 31 ? value->size : 0;
-    if (size > 0)
-        memcpy(out, value->data, size);
-    out[size] = 0;
-}
-
-static struct asked *ask(struct object *object, struct slice id, bool dump)
-{
-    struct asked *it = &asked[asked_count++ % ASKED_MAX];
-    *it = (struct asked){.object = object, .dump = dump};
-    memcpy(it->id, id.data, id.size < 31 ? id.size : 31);
-    return it;
-}
-
-static void on_load(void *context, struct object *object, struct slice id)
-{
-    (void)context;
-    ask(object, id, false);
-    if (at_once)
-        store_loaded(store, object, STORE_ABSENT, NULL, NULL, now);
-}
-
-static void on_dump(void *context, struct object *object, struct slice id, struct version version,
-    const struct version *expected, const struct value *value)
-{
-    (void)context;
-    struct asked *it = ask(object, id, true);
-    it->version = version;
-    it->expected_known = expected != NULL;
-    if (expected)
-        it->expected = *expected;
-    it->tombstone = value == NULL;
-    it->size = value ? value->size : 0;
-    copy_text(it->value, value);
-    if (at_once)
-        store_dumped(store, object, 0, NULL, now);
-}
-
-static void on_set_aside(
-    void *context, struct slice id, struct version version, const struct value *value)
-{
-    (void)context, (void)id, (void)version;
-    asides++;
-    copy_text(aside, value);
-}
-
-static void on_answer(
-    void *context, struct store_waiter *waiter, int status, const struct value *value)
-{
-    (void)context;
-    struct answered *it = &answers[answers_count++ % ANSWERS_MAX];
-    it->waiter = waiter;
-    it->status = status;
-    copy_text(it->value, value);
-}
-
-static struct store_options options_default(void)
-{
-    return (struct store_options){.key_ttl_ms = TTL,
-        .wait_timeout_ms = 5000,
-        .dumps_parallel = 4,
-        .dumps_parallel_bytes = 1000,
-        .retry_min_ms = 100,
-        .retry_max_ms = 1000,
-        .hash_seed = 42,
-        .epoch = {1, 1, 0}};
-}
-
-static bool open_with(struct store_options options)
-{
-    asked_count = answers_count = asides = 0;
-    at_once = false;
-    now = 10000;
-    memset(waiters, 0, sizeof(waiters));
-    store = store_create(&options,
-        (struct store_events){
-            .load = on_load, .dump = on_dump, .set_aside = on_set_aside, .answer = on_answer});
-    return store != NULL;
-}
-
-static void setup(void)
-{
-    heap_fault_start(0);
-    open_with(options_default());
-}
-
-static void teardown(void)
-{
-    store_destroy(store);
-    heap_fault_stop();
-}
-
-static const struct store_metrics *metrics(void)
-{
-    return store_metrics(store, now);
-}
-
-static int set(const char *id, const char *text)
-{
-    struct slice bytes = slice_of_string(text);
-    return store_set(store, slice_of_string(id), (struct value){NULL, bytes.data, bytes.size},
-        STORE_ACK_MEMORY, now, NULL);
-}
-
-/* STORE_WAIT, or a status of the read; "" in `text` when there is no value. */
-static int get(const char *id, struct store_waiter *waiter, char text[32])
-{
-    struct value value = value_none();
-    int status = store_get(store, slice_of_string(id), now, &value, waiter);
-    copy_text(text, status == STORE_FOUND ? &value : NULL);
-    return status;
-}
-
-static int persist(const char *id, struct store_waiter *waiter)
-{
-    return store_persist(store, slice_of_string(id), now, waiter);
-}
-
-static void advance(uint64_t ms)
-{
-    now += ms;
-    for (unsigned turn = 0; store_advance(store, now, 1000) == 0; turn++)
-        ck_assert_uint_lt(turn, 1000);
-}
-
-static void loaded(size_t i, const char *text, struct version version)
-{
-    struct slice bytes = slice_of_string(text);
-    struct value value = {NULL, bytes.data, bytes.size};
-    store_loaded(store, asked[i].object, 0, &version, &value, now);
-}
-
-static void dumped(size_t i, int status)
-{
-    store_dumped(store, asked[i].object, status, NULL, now);
-}
-
-#define VERSION(view, counter, seq) ((struct version){view, counter, seq})
-
-static void assert_version(struct version a, struct version b)
-{
-    ck_assert_int_eq(version_compare(a, b), 0);
-}
-
-static void assert_answer(size_t i, struct store_waiter *waiter, int status, const char *value)
-{
-    ck_assert_uint_gt(answers_count, i);
-    ck_assert_ptr_eq(answers[i].waiter, waiter);
-    ck_assert_int_eq(answers[i].status, status);
-    ck_assert_str_eq(answers[i].value, value);
-}
-
-static char text[32];
 
 START_TEST(a_set_is_read_at_once)
 {
     ck_assert_int_eq(set("a", "one"), STORE_DONE);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_FOUND);
+    ck_assert_int_eq(get("a", &w[0]), STORE_FOUND);
     ck_assert_str_eq(text, "one");
     ck_assert_int_eq(set("a", "two"), STORE_DONE);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_FOUND);
+    ck_assert_int_eq(get("a", &w[0]), STORE_FOUND);
     ck_assert_str_eq(text, "two");
     ck_assert_int_eq(set("a", ""), STORE_DONE);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_FOUND);
+    ck_assert_int_eq(get("a", &w[0]), STORE_FOUND);
     ck_assert_uint_eq(metrics()->objects, 1);
     ck_assert_uint_eq(metrics()->bytes, 1);
     ck_assert_uint_eq(metrics()->dirty, 1);
@@ -210,14 +27,14 @@ END_TEST
 START_TEST(one_load_answers_all_in_order)
 {
     for (unsigned i = 0; i < 3; i++)
-        ck_assert_int_eq(get("a", &waiters[i], text), STORE_WAIT);
+        ck_assert_int_eq(get("a", &w[i]), STORE_WAIT);
     ck_assert_uint_eq(asked_count, 1);
     ck_assert_uint_eq(metrics()->loading, 1);
     ck_assert_uint_eq(metrics()->waiting, 3);
-    loaded(0, "stored", VERSION(0, 9, 3));
+    loaded(0, 0, VERSION(0, 9, 3), "stored");
     for (unsigned i = 0; i < 3; i++)
-        assert_answer(i, &waiters[i], STORE_FOUND, "stored");
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_FOUND);
+        assert_answer(i, &w[i], STORE_FOUND, "stored");
+    ck_assert_int_eq(get("a", &w[0]), STORE_FOUND);
     ck_assert_str_eq(text, "stored");
     ck_assert_uint_eq(metrics()->dirty, 0);
     ck_assert_uint_eq(metrics()->loads_found, 1);
@@ -226,14 +43,14 @@ END_TEST
 
 START_TEST(absent_and_failed_loads_leave_nothing)
 {
-    get("a", &waiters[0], text);
+    get("a", &w[0]);
     store_loaded(store, asked[0].object, STORE_ABSENT, NULL, NULL, now);
-    assert_answer(0, &waiters[0], STORE_ABSENT, "");
-    ck_assert_int_eq(get("a", &waiters[1], text), STORE_WAIT);
+    assert_answer(0, &w[0], STORE_ABSENT, "");
+    ck_assert_int_eq(get("a", &w[1]), STORE_WAIT);
     store_loaded(store, asked[1].object, BRAIN_ECORRUPT, NULL, NULL, now);
-    assert_answer(1, &waiters[1], BRAIN_ECORRUPT, "");
+    assert_answer(1, &w[1], BRAIN_ECORRUPT, "");
     ck_assert_uint_eq(metrics()->bytes, 0);
-    ck_assert_int_eq(get("a", &waiters[2], text), STORE_WAIT); /* asks again */
+    ck_assert_int_eq(get("a", &w[2]), STORE_WAIT); /* asks again */
     store_loaded(store, asked[2].object, BRAIN_EWAREHOUSE, NULL, NULL, now);
     ck_assert_uint_eq(metrics()->loads_absent, 1);
     ck_assert_uint_eq(metrics()->loads_failed, 2);
@@ -242,18 +59,18 @@ END_TEST
 
 START_TEST(a_set_during_a_load_wins_and_keeps_the_order)
 {
-    get("a", &waiters[0], text);
+    get("a", &w[0]);
     set("a", "new");
-    ck_assert_int_eq(get("a", &waiters[1], text), STORE_WAIT);
-    store_delete(store, slice_of_string("a"), STORE_ACK_MEMORY, now, NULL);
-    ck_assert_int_eq(get("a", &waiters[2], text), STORE_WAIT);
+    ck_assert_int_eq(get("a", &w[1]), STORE_WAIT);
+    erase("a");
+    ck_assert_int_eq(get("a", &w[2]), STORE_WAIT);
     set("a", "last");
     ck_assert_uint_eq(answers_count, 0);
-    loaded(0, "old", VERSION(1, 7, 5));
-    assert_answer(0, &waiters[0], STORE_FOUND, "old");
-    assert_answer(1, &waiters[1], STORE_FOUND, "new");
-    assert_answer(2, &waiters[2], STORE_ABSENT, "");
-    get("a", &waiters[3], text);
+    loaded(0, 0, VERSION(1, 7, 5), "old");
+    assert_answer(0, &w[0], STORE_FOUND, "old");
+    assert_answer(1, &w[1], STORE_FOUND, "new");
+    assert_answer(2, &w[2], STORE_ABSENT, "");
+    get("a", &w[3]);
     ck_assert_str_eq(text, "last");
     /* The dump knows what is there, and is above it, though the store began below. */
     persist("a", NULL);
@@ -266,11 +83,11 @@ END_TEST
 
 START_TEST(a_failed_load_keeps_what_was_set_meanwhile)
 {
-    get("a", &waiters[0], text);
+    get("a", &w[0]);
     set("a", "new");
     store_loaded(store, asked[0].object, BRAIN_EWAREHOUSE, NULL, NULL, now);
-    assert_answer(0, &waiters[0], BRAIN_EWAREHOUSE, "");
-    ck_assert_int_eq(get("a", &waiters[1], text), STORE_FOUND);
+    assert_answer(0, &w[0], BRAIN_EWAREHOUSE, "");
+    ck_assert_int_eq(get("a", &w[1]), STORE_FOUND);
     persist("a", NULL);
     ck_assert(!asked[1].expected_known);
     dumped(1, 0);
@@ -279,17 +96,17 @@ END_TEST
 
 START_TEST(reads_time_out_and_let_those_behind_go)
 {
-    get("a", &waiters[0], text);
+    get("a", &w[0]);
     now += 4000;
     set("a", "new");
-    get("a", &waiters[1], text);
+    get("a", &w[1]);
     advance(999);
     ck_assert_uint_eq(answers_count, 0);
     advance(1);
-    assert_answer(0, &waiters[0], BRAIN_ETIMEOUT, "");
-    assert_answer(1, &waiters[1], STORE_FOUND, "new");
+    assert_answer(0, &w[0], BRAIN_ETIMEOUT, "");
+    assert_answer(1, &w[1], STORE_FOUND, "new");
     ck_assert_uint_eq(metrics()->timeouts, 1);
-    loaded(0, "old", VERSION(0, 1, 1));
+    loaded(0, 0, VERSION(0, 1, 1), "old");
     ck_assert_uint_eq(answers_count, 2);
 }
 END_TEST
@@ -298,7 +115,7 @@ START_TEST(two_idle_steps)
 {
     set("a", "one");
     advance(TTL - 10);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_FOUND); /* resets the clock */
+    ck_assert_int_eq(get("a", &w[0]), STORE_FOUND); /* resets the clock */
     advance(TTL - 10);
     ck_assert_uint_eq(asked_count, 0);
     advance(10 + TTL / 32);
@@ -312,8 +129,8 @@ START_TEST(two_idle_steps)
     advance(TTL / 8);
     ck_assert_uint_eq(metrics()->objects, 0);
     ck_assert_uint_eq(metrics()->dropped_idle, 1);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_WAIT);
-    loaded(1, "one", asked[0].version);
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
+    loaded(1, 0, asked[0].version, "one");
 }
 END_TEST
 
@@ -321,10 +138,9 @@ START_TEST(any_key_ttl_is_kept)
 {
     static const uint64_t ttls[] = {10, 127, 128, 1000, 60000, 86400000, 4 * 604800000ULL};
     for (unsigned i = 0; i < sizeof(ttls) / sizeof(ttls[0]); i++) {
-        store_destroy(store);
         struct store_options options = options_default();
         options.key_ttl_ms = ttls[i];
-        open_with(options);
+        open_with(options, false);
         at_once = true;
         set("a", "one");
         uint64_t start = now, dump_ms = 0, gone_ms = 0;
@@ -350,13 +166,13 @@ START_TEST(a_write_during_a_dump_stays_dirty)
     set("a", "one");
     now += 300;
     ck_assert_uint_eq(metrics()->oldest_dirty_ms, 300);
-    ck_assert_int_eq(persist("a", &waiters[0]), STORE_WAIT);
+    ck_assert_int_eq(persist("a", &w[0]), STORE_WAIT);
     ck_assert_uint_eq(metrics()->persisting, 1);
     set("a", "two");
-    ck_assert_int_eq(persist("a", &waiters[1]), STORE_WAIT);
+    ck_assert_int_eq(persist("a", &w[1]), STORE_WAIT);
     now += 5;
     dumped(0, 0);
-    assert_answer(0, &waiters[0], STORE_DONE, "");
+    assert_answer(0, &w[0], STORE_DONE, "");
     ck_assert_uint_eq(answers_count, 1);
     ck_assert_uint_eq(metrics()->dirty, 1);
     ck_assert_uint_eq(metrics()->oldest_dirty_ms, 5);
@@ -364,7 +180,7 @@ START_TEST(a_write_during_a_dump_stays_dirty)
     ck_assert_str_eq(asked[1].value, "two");
     assert_version(asked[1].expected, asked[0].version);
     dumped(1, 0);
-    assert_answer(1, &waiters[1], STORE_DONE, "");
+    assert_answer(1, &w[1], STORE_DONE, "");
     ck_assert_uint_eq(metrics()->objects, 0); /* released */
     ck_assert_uint_eq(metrics()->dropped_persist, 1);
 }
@@ -373,40 +189,40 @@ END_TEST
 START_TEST(written_after_persist_stays_in_ram)
 {
     set("a", "one");
-    persist("a", &waiters[0]);
+    persist("a", &w[0]);
     set("a", "two");
     dumped(0, 0);
     ck_assert_uint_eq(metrics()->objects, 1);
     ck_assert_uint_eq(metrics()->dirty, 1);
-    ck_assert_int_eq(get("a", &waiters[1], text), STORE_FOUND);
+    ck_assert_int_eq(get("a", &w[1]), STORE_FOUND);
     ck_assert_str_eq(text, "two");
-    ck_assert_int_eq(persist("absent", &waiters[1]), STORE_DONE);
+    ck_assert_int_eq(persist("absent", &w[1]), STORE_DONE);
 }
 END_TEST
 
 START_TEST(persist_of_clean_and_loading)
 {
-    get("a", &waiters[0], text);
-    ck_assert_int_eq(persist("a", &waiters[1]), STORE_DONE);
-    loaded(0, "stored", VERSION(0, 1, 1));
-    assert_answer(0, &waiters[0], STORE_FOUND, "stored");
+    get("a", &w[0]);
+    ck_assert_int_eq(persist("a", &w[1]), STORE_DONE);
+    loaded(0, 0, VERSION(0, 1, 1), "stored");
+    assert_answer(0, &w[0], STORE_FOUND, "stored");
     ck_assert_uint_eq(metrics()->objects, 0);
-    get("a", &waiters[0], text);
+    get("a", &w[0]);
     set("a", "new");
-    ck_assert_int_eq(persist("a", &waiters[1]), STORE_WAIT);
+    ck_assert_int_eq(persist("a", &w[1]), STORE_WAIT);
     ck_assert_uint_eq(asked_count, 2);
-    loaded(1, "stored", VERSION(0, 1, 1));
+    loaded(1, 0, VERSION(0, 1, 1), "stored");
     ck_assert_uint_eq(asked_count, 3); /* the dump waited for the load, then began at once */
     ck_assert_str_eq(asked[2].value, "new");
     dumped(2, 0);
-    assert_answer(2, &waiters[1], STORE_DONE, "");
+    assert_answer(2, &w[1], STORE_DONE, "");
 }
 END_TEST
 
 START_TEST(failed_dumps_back_off)
 {
     set("a", "one");
-    ck_assert_int_eq(persist("a", &waiters[0]), STORE_WAIT);
+    ck_assert_int_eq(persist("a", &w[0]), STORE_WAIT);
     uint64_t longest = 100;
     for (size_t i = 0; i < 8; i++) {
         dumped(i, BRAIN_EWAREHOUSE);
@@ -417,35 +233,34 @@ START_TEST(failed_dumps_back_off)
         ck_assert_uint_eq(asked_count, i + 2);
         longest = longest * 2 > 1000 ? 1000 : longest * 2;
     }
-    assert_answer(0, &waiters[0], BRAIN_EWAREHOUSE, "");
+    assert_answer(0, &w[0], BRAIN_EWAREHOUSE, "");
     ck_assert_uint_eq(answers_count, 1);
     ck_assert_uint_eq(metrics()->dumps_failed, 8);
     dumped(8, BRAIN_EWAREHOUSE);
-    ck_assert_int_eq(persist("a", &waiters[1]), STORE_WAIT); /* does not wait for the retry */
+    ck_assert_int_eq(persist("a", &w[1]), STORE_WAIT); /* does not wait for the retry */
     ck_assert_uint_eq(asked_count, 10);
     dumped(9, 0);
-    assert_answer(1, &waiters[1], STORE_DONE, "");
+    assert_answer(1, &w[1], STORE_DONE, "");
 }
 END_TEST
 
 START_TEST(a_delete_is_a_tombstone_until_dumped)
 {
-    get("a", &waiters[0], text);
-    loaded(0, "one", VERSION(0, 1, 1));
-    ck_assert_int_eq(
-        store_delete(store, slice_of_string("a"), STORE_ACK_MEMORY, now, NULL), STORE_DONE);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_ABSENT);
+    get("a", &w[0]);
+    loaded(0, 0, VERSION(0, 1, 1), "one");
+    ck_assert_int_eq(erase("a"), STORE_DONE);
+    ck_assert_int_eq(get("a", &w[0]), STORE_ABSENT);
     ck_assert_uint_eq(metrics()->objects, 0);
     ck_assert_uint_eq(metrics()->dirty, 1);
     advance(TTL + TTL / 16);
     ck_assert_uint_eq(asked_count, 2);
     ck_assert(asked[1].dump && asked[1].tombstone);
     assert_version(asked[1].expected, VERSION(0, 1, 1));
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_ABSENT);
+    ck_assert_int_eq(get("a", &w[0]), STORE_ABSENT);
     dumped(1, 0);
     ck_assert_uint_eq(metrics()->dirty, 0);
     ck_assert_uint_eq(metrics()->bytes, 0);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_WAIT);
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
     struct version tombstone = asked[1].version;
     set("a", "again");
     store_loaded(store, asked[2].object, STORE_ABSENT, &tombstone, NULL, now);
@@ -458,7 +273,7 @@ END_TEST
 START_TEST(a_conflict_with_the_unknown_raises_the_epoch)
 {
     set("a", "one");
-    persist("a", &waiters[0]);
+    persist("a", &w[0]);
     struct version stored = VERSION(1, 20, 9);
     store_dumped(store, asked[0].object, BRAIN_ECONFLICT, &stored, now);
     ck_assert_uint_eq(asked_count, 2); /* at once */
@@ -466,44 +281,47 @@ START_TEST(a_conflict_with_the_unknown_raises_the_epoch)
     ck_assert_int_gt(version_compare(asked[1].version, stored), 0);
     ck_assert_uint_eq(asked[1].version.counter, 21);
     dumped(1, 0);
-    assert_answer(0, &waiters[0], STORE_DONE, "");
+    assert_answer(0, &w[0], STORE_DONE, "");
     ck_assert_uint_eq(asides, 0);
 }
 END_TEST
 
 START_TEST(a_conflict_with_the_known_sets_ours_aside)
 {
-    get("a", &waiters[0], text);
-    loaded(0, "old", VERSION(0, 1, 1));
+    get("a", &w[0]);
+    loaded(0, 0, VERSION(0, 1, 1), "old");
     set("a", "ours");
-    persist("a", &waiters[1]);
+    persist("a", &w[1]);
     struct version stored = VERSION(2, 1, 1);
     store_dumped(store, asked[1].object, BRAIN_ECONFLICT, &stored, now);
     ck_assert_uint_eq(asides, 1);
     ck_assert_str_eq(aside, "ours");
-    assert_answer(1, &waiters[1], BRAIN_ECONFLICT, "");
+    assert_answer(1, &w[1], BRAIN_ECONFLICT, "");
     ck_assert_uint_eq(metrics()->dumps_late, 1);
     ck_assert_uint_eq(metrics()->dirty, 0);
     ck_assert_uint_eq(metrics()->bytes, 0);
-    ck_assert_int_eq(get("a", &waiters[0], text), STORE_WAIT);
-    loaded(2, "theirs", stored);
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
+    loaded(2, 0, stored, "theirs");
 }
 END_TEST
 
 START_TEST(a_conflict_with_ourselves_is_a_success)
 {
     set("a", "one");
-    persist("a", &waiters[0]);
+    persist("a", &w[0]);
     dumped(0, BRAIN_EWAREHOUSE); /* it had arrived, though */
-    persist("a", &waiters[1]);
+    persist("a", &w[1]);
     store_dumped(store, asked[1].object, BRAIN_ECONFLICT, &asked[0].version, now);
-    assert_answer(1, &waiters[1], STORE_DONE, "");
+    assert_answer(1, &w[1], STORE_DONE, "");
     ck_assert_uint_eq(metrics()->objects, 0);
 }
 END_TEST
 
 START_TEST(dumps_are_bounded_and_p_goes_first)
 {
+    struct store_options options = options_default();
+    options.dumps_parallel_bytes = 1000;
+    open_with(options, false);
     char id[2] = "a";
     for (; id[0] < 'a' + 10; id[0]++)
         set(id, "0123456789");
@@ -514,7 +332,7 @@ START_TEST(dumps_are_bounded_and_p_goes_first)
                       id[0] == asked[2].id[0] || id[0] == asked[3].id[0] || id[0] == 'e';
          id[0]++)
         ;
-    persist(id, &waiters[0]);
+    persist(id, &w[0]);
     dumped(0, 0);
     ck_assert_uint_eq(asked_count, 5);
     ck_assert_str_eq(asked[4].id, id);
@@ -607,11 +425,11 @@ START_TEST(destroy_answers_those_who_wait)
     dumped(0, BRAIN_EWAREHOUSE);
     for (size_t i = 1; i < 5; i++) /* all places taken: the fifth waits in line */
         set((char[]){(char)('a' + i), 0}, "x"), persist((char[]){(char)('a' + i), 0}, NULL);
-    ck_assert_int_eq(persist("a", &waiters[0]), STORE_WAIT);
+    ck_assert_int_eq(persist("a", &w[0]), STORE_WAIT);
     for (size_t i = 1; i < 5; i++)
         dumped(i, BRAIN_EWAREHOUSE);
     dumped(5, BRAIN_EWAREHOUSE);
-    assert_answer(0, &waiters[0], BRAIN_EWAREHOUSE, "");
+    assert_answer(0, &w[0], BRAIN_EWAREHOUSE, "");
     set("z", "x");
     ck_assert_uint_eq(metrics()->dirty, 6);
 }

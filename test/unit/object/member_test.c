@@ -1,5 +1,5 @@
 /* The store of a member of a cluster: versions, reads, loads and dumps. Every sentence of its part
- * of object.h has a scenario here or in member_copies_test.c. */
+ * of object.h has a scenario here, in member_copies_test.c or in member_parting_test.c. */
 #include "member_fixture.h"
 
 #include <check.h>
