@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CREATION = 0x6b00f765 };
+enum { CREATION = 0x6b00f765, OUR_CREATION = 0x6b00f764 };
 
 /* ---- terms ------------------------------------------------------------------------------------
  */
@@ -373,6 +373,20 @@ void fixture_connect(struct fixture *fixture, const char *peer, uint64_t peer_fl
     ck_assert_uint_eq(fixture->ups, 1);
     buffer_clear(&fixture->out);
     fixture->header = (fixture->node.flags & peer_flags & DFLAG_FRAGMENTS) != 0;
+}
+
+void connect_full(struct fixture *fixture)
+{
+    ck_assert(fixture_open(fixture, DFLAGS_OFFERED, OUR_CREATION));
+    fixture_connect(fixture, "tester@localhost", FLAGS_ERLANG);
+    ck_assert(!channel_peer_is_simple(fixture->channel));
+}
+
+void connect_ei(struct fixture *fixture)
+{
+    ck_assert(fixture_open(fixture, DFLAGS_OFFERED, OUR_CREATION));
+    fixture_connect(fixture, "tester@localhost", FLAGS_EI);
+    ck_assert(channel_peer_is_simple(fixture->channel));
 }
 
 void fixture_drain(struct fixture *fixture)

@@ -8,6 +8,10 @@
 #define FLAGS_ERLANG UINT64_C(0xD07DF7FBD) /* what OTP 25 offers */
 #define FLAGS_EI     UINT64_C(0x407074F9C)
 
+/* What a process sends with gen_server:call and sys, in the notation of terms_append. */
+#define SYSTEM(request) "{system {P [alias|R]} " request "}"
+#define CALL(request)   "{'$gen_call' {P [alias|R]} " request "}"
+
 struct fixture {
     struct channel_node node;
     struct channel *channel;
@@ -36,6 +40,10 @@ void fixture_close(struct fixture *fixture);
 void fixture_send_name(struct fixture *fixture, const char *peer, uint64_t peer_flags);
 void fixture_send_reply(struct fixture *fixture, const char *cookie);
 void fixture_connect(struct fixture *fixture, const char *peer, uint64_t peer_flags);
+
+/* A channel that is up: its peer an Erlang node, or an ei client. */
+void connect_full(struct fixture *fixture);
+void connect_ei(struct fixture *fixture);
 
 /* Feeds in pieces of random size until an error; returns fixture->status. */
 int fixture_feed(struct fixture *fixture, struct slice bytes);

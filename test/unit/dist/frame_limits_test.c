@@ -1,4 +1,8 @@
 /* The limits of the frame reader: sizes, budgets, memory, and the scan budget of one turn. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "frame_stream.h"
 #include "heap_fault.h"
 #include "suite.h"
@@ -108,17 +112,13 @@ END_TEST
 
 START_TEST(message_limit_holds_for_refused_messages)
 {
-    struct stream s = stream_new(), part = stream_new();
-    put_nested(&part, 50000);
-    put_first(&s, 1, 1000, part.data, part.size);
-    for (uint64_t fragment = 999; fragment > 990; fragment--)
-        put_next(&s, 1, fragment, part.data, part.size);
+    struct stream s = stream_new();
+    put_deep_fragments(&s);
     struct frame_limits limits = roomy();
     limits.message_bytes = 900000;
     struct record r;
     ck_assert_int_eq(run(true, &limits, &s, &r), BRAIN_ETOOBIG);
     record_free(&r);
-    free(part.data);
     free(s.data);
 }
 END_TEST
@@ -184,18 +184,41 @@ START_TEST(growth_asks_for_no_more_than_needed_near_a_limit)
 }
 END_TEST
 
+/* A list of 100,000 elements: in one frame, without and with header, or in fragments. Returns its
+ * size. */
+static size_t put_long_list(struct stream *s, int form, uint64_t fragments)
+{
+    struct stream list = stream_new();
+    put_list(&list, 100000);
+    if (form == 2)
+        put_fragments(s, 1, fragments, &list);
+    else
+        put_whole(s, form > 0, &list);
+    free(list.data);
+    return list.size;
+}
+
+static void put_tick_and_message(struct stream *s, bool header)
+{
+    put_hex(s, "00000000");
+    put_whole(s, header, NULL);
+}
+
+/* The list, the tick and the message. */
+static void assert_all_came(const struct frame_reader *reader, const struct record *r)
+{
+    ck_assert_uint_eq(r->messages, 2);
+    ck_assert_uint_eq(r->ticks, 1);
+    ck_assert_uint_eq(frame_reader_pending(reader), 0);
+}
+
 START_TEST(scan_budget_spreads_the_work)
 {
     for (int form = 0; form < 3; form++) {
         const bool header = form > 0;
-        struct stream s = stream_new(), list = stream_new();
-        put_list(&list, 100000);
-        if (form == 2)
-            put_fragments(&s, 1, 4, &list);
-        else
-            put_whole(&s, header, &list);
-        put_hex(&s, "00000000");
-        put_whole(&s, header, NULL);
+        struct stream s = stream_new();
+        const size_t list_size = put_long_list(&s, form, 4);
+        put_tick_and_message(&s, header);
         struct frame_limits limits = roomy();
         limits.scan_budget = 10000;
         struct record r;
@@ -204,7 +227,7 @@ START_TEST(scan_budget_spreads_the_work)
         ck_assert_int_eq(status, 1);
         /* The tick and the message behind it wait, accounted for. */
         ck_assert_uint_eq(r.messages + r.ticks, 0);
-        ck_assert_uint_ge(frame_reader_pending(reader), list.size + 4 + 4 + 3 + sizeof control);
+        ck_assert_uint_ge(frame_reader_pending(reader), list_size + 4 + 4 + 3 + sizeof control);
         uint8_t *area;
         size_t size;
         ck_assert(!frame_reader_area(reader, &area, &size));
@@ -214,11 +237,8 @@ START_TEST(scan_budget_spreads_the_work)
         ck_assert_int_eq(status, 0);
         ck_assert_uint_ge(turns, 9);
         ck_assert_uint_le(turns, 11);
-        ck_assert_uint_eq(r.messages, 2);
-        ck_assert_uint_eq(r.ticks, 1);
-        ck_assert_uint_eq(frame_reader_pending(reader), 0);
+        assert_all_came(reader, &r);
         reader_free(reader, &r);
-        free(list.data);
         free(s.data);
     }
 }
@@ -229,15 +249,10 @@ START_TEST(what_was_read_behind_a_large_frame_may_follow_at_once)
 {
     for (int form = 0; form < 3; form++) {
         const bool header = form > 0;
-        struct stream s = stream_new(), list = stream_new();
-        put_list(&list, 100000);
-        if (form == 2)
-            put_fragments(&s, 1, 2, &list);
-        else
-            put_whole(&s, header, &list);
+        struct stream s = stream_new();
+        put_long_list(&s, form, 2);
         const size_t end = s.size;
-        put_hex(&s, "00000000");
-        put_whole(&s, header, NULL);
+        put_tick_and_message(&s, header);
         struct frame_limits limits = roomy();
         limits.scan_budget = 10000;
         struct record r;
@@ -260,11 +275,8 @@ START_TEST(what_was_read_behind_a_large_frame_may_follow_at_once)
         while (status == 1)
             status = frame_reader_feed(reader, slice_of(NULL, 0));
         ck_assert_int_eq(status, 0);
-        ck_assert_uint_eq(r.messages, 2);
-        ck_assert_uint_eq(r.ticks, 1);
-        ck_assert_uint_eq(frame_reader_pending(reader), 0);
+        assert_all_came(reader, &r);
         reader_free(reader, &r);
-        free(list.data);
         free(s.data);
     }
 }

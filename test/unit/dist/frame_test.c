@@ -1,5 +1,9 @@
 /* The frame reader against byte dumps of real nodes, every way of cutting the stream, and
  * everything broken. Its limits: frame_limits_test.c. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "frame_stream.h"
 #include "suite.h"
 
@@ -425,11 +429,8 @@ END_TEST
 
 START_TEST(refused_sequence_keeps_little)
 {
-    struct stream s = stream_new(), part = stream_new();
-    put_nested(&part, 50000);
-    put_first(&s, 1, 1000, part.data, part.size);
-    for (uint64_t fragment = 999; fragment > 990; fragment--)
-        put_next(&s, 1, fragment, part.data, part.size);
+    struct stream s = stream_new();
+    put_deep_fragments(&s);
     struct frame_limits limits = roomy();
     struct record r;
     struct frame_reader *reader = reader_new(true, &limits, &r);
@@ -437,7 +438,6 @@ START_TEST(refused_sequence_keeps_little)
     ck_assert_uint_eq(r.messages, 0);
     ck_assert_uint_eq(frame_reader_pending(reader), 16384 + 19 + sizeof control);
     reader_free(reader, &r);
-    free(part.data);
     free(s.data);
 }
 END_TEST
