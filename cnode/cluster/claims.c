@@ -91,6 +91,22 @@ void place_void(struct cluster *c, struct cluster_place *place)
     place->refused = place->denied = (struct cluster_epoch){0, 0};
 }
 
+/* The id is owned here no more, so there is no epoch to raise: a claim that is outstanding for that
+ * goes on as any other. Were it forgotten that it began so, whatever it is granted would be raised
+ * at once, while the object, for which nobody asked, is released: for ever. */
+void place_disowned(struct cluster *c, struct key key)
+{
+    struct cluster_place *place = c->places > 0 ? place_find(c, key) : NULL;
+    if (!place || !place->raising)
+        return;
+    place->raising = false;
+    place->floor = (struct cluster_epoch){0, 0};
+    if (place->stage != PLACE_RESTING)
+        return;
+    list_remove(&place->timer); /* perhaps there is no use for it: that is seen in the next turn */
+    list_append(&c->wake, &place->timer);
+}
+
 /* The home has told the sender of a grant that is still on its way to this node. Were it to count
  * when it comes, the sender's next request would be carried out before the one that was refused. */
 void place_deny(struct cluster *c, struct key key, struct cluster_epoch epoch)
@@ -403,6 +419,7 @@ void place_granted(struct cluster *c, const struct message *message)
             raise_epoch(c, place, message);
         return;
     }
+    assert(!place->raising);
     size_t count = message->copies.size / LISTED_RECORD;
     struct listed_copy *candidates =
         count > 0 ? heap_allocate(count * sizeof(struct listed_copy)) : NULL;

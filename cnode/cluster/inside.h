@@ -104,7 +104,7 @@ struct cluster_place {
     struct cluster_copy best; /* fetched, or held here */
     bool has_best;
     bool wanted;   /* claims although nobody waits: a copy to look after, a nudge, a higher epoch */
-    bool raising;  /* owned already, under too low an epoch */
+    bool raising;  /* owned, under too low an epoch */
     bool locating; /* `where` is outstanding */
     uint8_t pins;  /* in use further up the stack */
     uint16_t id_size;
@@ -383,6 +383,7 @@ void place_want(struct cluster *c, struct key key, struct slice id);
 bool place_spared(struct cluster *c, struct key key, struct slice id);
 bool places_want(const struct cluster *c); /* is any of them about to own its id? */
 void place_void(struct cluster *c, struct cluster_place *place); /* R2: claim, unadopted grant */
+void place_disowned(struct cluster *c, struct key key);          /* it was owned, until now */
 /* R5: a request was refused: this node does not own the id under that epoch, and never will. */
 void place_deny(struct cluster *c, struct key key, struct cluster_epoch epoch);
 void place_granted(struct cluster *c, const struct message *message);

@@ -37,6 +37,7 @@ bool owned_remove(struct cluster *c, struct key key)
         c->shared_grant = 0; /* its next grant is greater */
     bool removed = idmap_remove(owned, &c->epochs, key);
     c->owned -= removed;
+    place_disowned(c, key);
     return removed;
 }
 

@@ -134,6 +134,7 @@ void cluster_lost(struct cluster *c, uint64_t now_ms)
         for (; node; node = next) {
             next = keyed_next(&c->slots[s].places, node);
             foreign_refuse_queue(c, (struct cluster_place *)(void *)node);
+            place_disowned(c, node->key);
         }
     }
     owned_clear(c);
