@@ -43,7 +43,7 @@ static void joins(int node, uint64_t view, unsigned members)
     net_join(&net, node, view, members);
 }
 
-START_TEST(many_offers_are_one_message)
+static void two_of_three_are_members(void)
 {
     net_init(&net, 3, 1, 0);
     net_create_clusters(&net);
@@ -54,6 +54,23 @@ START_TEST(many_offers_are_one_message)
         net_join(&net, i, 5, 3);
     }
     net_settle(&net, true);
+}
+
+/* Of `count` nodes; a dirty version has `backups` copies, and this much under way to one holder at
+ * once; 0: as much as the net lets. */
+static void first_of_many_is_member(uint32_t count, uint32_t backups, uint64_t window)
+{
+    net_init(&net, count, backups, 0);
+    if (window > 0)
+        net.backup_window = window;
+    net_create_clusters(&net);
+    net_join(&net, 0, 5, 1);
+    net_settle(&net, true);
+}
+
+START_TEST(many_offers_are_one_message)
+{
+    two_of_three_are_members();
     write_many(0, "x", 200);
     ck_assert_uint_eq(copies(1), 200);
     net_hold(&net, "offer", 0, -1);
@@ -76,10 +93,7 @@ END_TEST
 
 START_TEST(lost_offers_are_repeated)
 {
-    net_init(&net, 2, 1, 0);
-    net_create_clusters(&net);
-    net_join(&net, 0, 5, 1);
-    net_settle(&net, true);
+    first_of_many_is_member(2, 1, 0);
     write_many(0, "x", 20);
     net_drop(&net, "offer", 0, 1);
     joins(1, 6, 3);
@@ -104,15 +118,7 @@ END_TEST
 /* Slots open sooner when offers wait; but not for ever, and what is written does not wait. */
 START_TEST(offers_come_after_reports)
 {
-    net_init(&net, 3, 1, 0);
-    net_create_clusters(&net);
-    for (int i = 0; i < 2; i++)
-        net.nodes[i].incarnation++;
-    for (int i = 0; i < 2; i++) {
-        net.nodes[i].incarnation--;
-        net_join(&net, i, 5, 3);
-    }
-    net_settle(&net, true);
+    two_of_three_are_members();
     write_many(0, "x", 20);
     net_hold(&net, "report_ack", -1, 0);
     net_hold(&net, "offer", 0, -1);
@@ -150,11 +156,7 @@ END_TEST
 
 START_TEST(a_window_bounds_what_is_under_way)
 {
-    net_init(&net, 2, 1, 0);
-    net.backup_window = 4 * WEIGHT;
-    net_create_clusters(&net);
-    net_join(&net, 0, 5, 1);
-    net_settle(&net, true);
+    first_of_many_is_member(2, 1, 4 * WEIGHT);
     write_many(0, "x", 30);
     net_hold(&net, "backup_ack", 1, 0);
     joins(1, 6, 3);
@@ -179,11 +181,7 @@ END_TEST
 /* Room comes also when what was under way is not needed any more. */
 START_TEST(a_dump_makes_room)
 {
-    net_init(&net, 2, 1, 0);
-    net.backup_window = 2 * WEIGHT;
-    net_create_clusters(&net);
-    net_join(&net, 0, 5, 1);
-    net_settle(&net, true);
+    first_of_many_is_member(2, 1, 2 * WEIGHT);
     write_many(0, "x", 10);
     net_hold(&net, "backup_ack", 1, 0);
     joins(1, 6, 3);
@@ -209,11 +207,7 @@ END_TEST
 /* One holder that does not answer keeps the other from nothing. */
 START_TEST(each_holder_has_its_window)
 {
-    net_init(&net, 3, 2, 0);
-    net.backup_window = 2 * WEIGHT;
-    net_create_clusters(&net);
-    net_join(&net, 0, 5, 1);
-    net_settle(&net, true);
+    first_of_many_is_member(3, 2, 2 * WEIGHT);
     write_many(0, "x", 30);
     net_hold(&net, "backup_ack", 2, 0);
     for (int i = 1; i < 3; i++)

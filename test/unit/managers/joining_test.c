@@ -135,11 +135,7 @@ END_TEST
 START_TEST(the_answer_of_the_put_is_lost)
 {
     session_join(&session, now_ms);
-    asks(STEP_LOOK);
-    answers_look(NULL);
-    asks(STEP_GRANT);
-    answers_grant();
-    asks(STEP_CREATE);
+    comes_to_create();
     unsigned first = call.endpoint;
     fails();
     asks(STEP_CREATE); /* at the other one, at once */
@@ -155,11 +151,7 @@ END_TEST
 START_TEST(somebody_was_faster)
 {
     session_join(&session, now_ms);
-    asks(STEP_LOOK);
-    answers_look(NULL);
-    asks(STEP_GRANT);
-    answers_grant();
-    asks(STEP_CREATE);
+    comes_to_create();
     answers(
         "{\"header\":{\"revision\":\"130\"},\"responses\":[{\"response_range\":{\"kvs\":[%s]}}]}",
         kv_of("brain/member/a@h", member_value(5, 10000), 40, 99));
@@ -176,17 +168,9 @@ END_TEST
 START_TEST(the_lease_ends_while_joining)
 {
     session_join(&session, now_ms);
-    asks(STEP_LOOK);
-    answers_look(NULL);
-    asks(STEP_GRANT);
-    answers_grant();
-    asks(STEP_CREATE);
+    comes_to_create();
     answers("{\"error\":\"etcdserver: requested lease not found\",\"code\":5}");
-    asks(STEP_LOOK);
-    answers_look(NULL);
-    asks(STEP_GRANT);
-    answers_grant();
-    asks(STEP_CREATE);
+    comes_to_create();
     answers_create(OWN_REVISION);
     asks(STEP_MEMBERS);
     /* Etcd lost its data: it will never know that revision. */
@@ -206,11 +190,7 @@ END_TEST
 START_TEST(the_first_list_is_compacted_already)
 {
     session_join(&session, now_ms);
-    asks(STEP_LOOK);
-    answers_look(NULL);
-    asks(STEP_GRANT);
-    answers_grant();
-    asks(STEP_CREATE);
+    comes_to_create();
     answers_create(OWN_REVISION);
     asks(STEP_MEMBERS);
     answers("{\"error\":\"etcdserver: mvcc: required revision has been compacted\",\"code\":11}");

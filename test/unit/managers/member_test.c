@@ -140,10 +140,7 @@ START_TEST(the_key_is_gone_or_another)
         becomes_member();
         watch_starts();
         now_ms += 4000;
-        asks(STEP_KEEPALIVE);
-        answers_keepalive(TTL_S);
-        asks(STEP_READ);
-        answers_read(140,
+        renewal_reads(140,
             i == 0   ? lists[0]
             : i == 1 ? kv_of("brain/member/a@h", "", OWN_REVISION + 1, LEASE_ID)
                      : kv_of("brain/member/a@h", "", OWN_REVISION, LEASE_ID + 1),
@@ -159,10 +156,7 @@ START_TEST(evicted)
     becomes_member();
     watch_starts();
     now_ms += 4000;
-    asks(STEP_KEEPALIVE);
-    answers_keepalive(TTL_S);
-    asks(STEP_READ);
-    answers_read(140, own_kv(), true);
+    renewal_reads(140, own_kv(), true);
     lost(MANAGERS_EVICTED);
     ck_assert_uint_eq(count_told(MANAGERS_RENEWED), 0);
 }
@@ -175,10 +169,7 @@ START_TEST(the_revision_goes_backwards)
     now_ms += 4000;
     renews(140);
     now_ms += 4000;
-    asks(STEP_KEEPALIVE);
-    answers_keepalive(TTL_S);
-    asks(STEP_READ);
-    answers_read(139, own_kv(), false);
+    renews(139);
     lost(MANAGERS_RESET);
     session_watch_ended(&session, now_ms, "stopped");
     session_join(&session, now_ms);
@@ -223,10 +214,7 @@ START_TEST(an_answer_from_before_is_not_backwards)
     ck_assert_uint_eq(renewed()->behind_ms, 0);
     /* But the next is asked after that. */
     now_ms += 4000;
-    asks(STEP_KEEPALIVE);
-    answers_keepalive(TTL_S);
-    asks(STEP_READ);
-    answers_read(149, own_kv(), false);
+    renews(149);
     lost(MANAGERS_RESET);
 }
 END_TEST
@@ -382,10 +370,7 @@ START_TEST(the_watch_is_behind)
     snprintf(list, sizeof(list), "%s,%s", own_kv(), kv_of("brain/member/b@h", "", 120, 7));
     for (unsigned i = 0; i < 3; i++) {
         now_ms += 4000;
-        asks(STEP_KEEPALIVE);
-        answers_keepalive(TTL_S);
-        asks(STEP_READ);
-        answers_read(140, list, false);
+        renewal_reads(140, list, false);
         ck_assert_uint_eq(renewed()->behind_ms, i * 4000);
         ck_assert_uint_eq(renewed()->newest_view, 120);
         /* The second time, another one is tried. */
@@ -415,10 +400,7 @@ START_TEST(the_watch_is_behind)
     /* A delete that the watch does not deliver: no revision in the list tells, its content does. */
     for (unsigned i = 0; i < 20 && session.phase == SESSION_MEMBER; i++) {
         now_ms += 4000;
-        asks(STEP_KEEPALIVE);
-        answers_keepalive(TTL_S);
-        asks(STEP_READ);
-        answers_read(160, own_kv(), false);
+        renews(160);
         if (session.phase == SESSION_MEMBER) {
             ck_assert_uint_eq(renewed()->behind_ms, i * 4000);
             ck_assert_uint_eq(renewed()->newest_view, 136); /* the last one told was 135 */

@@ -211,26 +211,36 @@ void answers_read(uint64_t revision, const char *member_kvs, bool evicted)
         revision, member_kvs, evicted ? "{\"key\":\"ZQ==\"}" : "", history_kv());
 }
 
-void becomes_member(void)
+void comes_to_create(void)
 {
-    session_join(&session, now_ms);
     asks(STEP_LOOK);
     answers_look(NULL);
     asks(STEP_GRANT);
     answers_grant();
     asks(STEP_CREATE);
+}
+
+void becomes_member(void)
+{
+    session_join(&session, now_ms);
+    comes_to_create();
     answers_create(OWN_REVISION);
     asks(STEP_MEMBERS);
     answers_members(OWN_REVISION, own_kv());
     ck_assert_int_eq(session.phase, SESSION_MEMBER);
 }
 
-void renews(uint64_t revision)
+void renewal_reads(uint64_t revision, const char *member_kvs, bool evicted)
 {
     asks(STEP_KEEPALIVE);
     answers_keepalive(TTL_S);
     asks(STEP_READ);
-    answers_read(revision, own_kv(), false);
+    answers_read(revision, member_kvs, evicted);
+}
+
+void renews(uint64_t revision)
+{
+    renewal_reads(revision, own_kv(), false);
 }
 
 void watch_starts(void)

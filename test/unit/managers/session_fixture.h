@@ -46,9 +46,13 @@ void answers_members(uint64_t revision, const char *kvs);
 void answers_keepalive(uint64_t ttl_s);
 void answers_read(uint64_t revision, const char *member_kvs, bool evicted);
 
+/* The name is free, the lease is granted; the key is asked for. */
+void comes_to_create(void);
 /* From managers_join to JOINED at OWN_REVISION, alone. The watch is not started. */
 void becomes_member(void);
-/* One renewal, now, with nobody else there. */
+/* One renewal, now: the lease is kept, and this is read. */
+void renewal_reads(uint64_t revision, const char *member_kvs, bool evicted);
+/* With nobody else there. */
 void renews(uint64_t revision);
 const char *own_kv(void); /* in a list of keys */
 
