@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from cluster import Cluster  # noqa: E402
 from harness import Beam, Epmd, Server  # noqa: E402
 from needs import not_run_lines  # noqa: E402
+from nodes import Node  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -75,8 +76,31 @@ def new_cluster(tmp_path, request):
 
 
 @pytest.fixture
+def new_node(epmd, tmp_path):
+    """new_node(name, ...) makes a node that is killed and comes back as often as the test likes."""
+    nodes = []
+
+    def make(name="node", **options):
+        nodes.append(Node(tmp_path / name, epmd, **options))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.finish()
+
+
+@pytest.fixture
 def server(new_server):
     return new_server()
+
+
+@pytest.fixture
+def witness(server):
+    """Another client, that must never notice anything."""
+    with server.client() as client:
+        assert client.set(b"witness", b"here") == "ok"
+        yield client
+        assert client.get(b"witness") == ("ok", b"here")
 
 
 @pytest.fixture

@@ -20,17 +20,12 @@ import dataclasses
 import random
 import re
 import socket
-import struct
 import threading
 import time
 
-LIMIT = 256 << 20       # bytes of one head and body together that the proxy is willing to hold
-PIECE = 1 << 16
+from wire import PIECE, Gone, Reader, headers_of, reset_connection
+
 CONDITIONS = ("if-match", "if-none-match")
-
-
-class Gone(Exception):
-    """The other side closed in the middle of a message, or the connection failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +177,7 @@ class _Proxy:
         with self.lock:
             victims = list(self.sockets)
         for victim in victims:
-            _reset(victim)
+            reset_connection(victim)
 
     def resume(self):
         if self.listener is None:
@@ -225,7 +220,7 @@ class _Proxy:
             except OSError:
                 return
             if self.listener is not listener:
-                _reset(client)
+                reset_connection(client)
                 return
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._track(client)
@@ -281,92 +276,18 @@ class _Proxy:
             return fault, seen
 
 
-def _reset(one):
-    """RST instead of FIN: what was on its way is gone."""
-    with contextlib.suppress(OSError):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with contextlib.suppress(OSError):
-        # Not only closed: another thread may be reading from it.
-        one.shutdown(socket.SHUT_RD)
-    with contextlib.suppress(OSError):
-        one.close()
-
-
-class _Reader:
-    """Buffered reading of HTTP messages and lines from one socket."""
-
-    def __init__(self, source):
-        self.source = source
-        self.buffer = bytearray()
-
-    def _more(self):
-        data = self.source.recv(PIECE)
-        if not data:
-            raise Gone()
-        self.buffer += data
-        if len(self.buffer) > LIMIT:
-            raise Gone()
-
-    def take(self, size):
-        while len(self.buffer) < size:
-            self._more()
-        data = bytes(self.buffer[:size])
-        del self.buffer[:size]
-        return data
-
-    def until(self, mark):
-        begin = 0
-        while True:
-            found = self.buffer.find(mark, begin)
-            if found >= 0:
-                return self.take(found + len(mark))
-            begin = max(0, len(self.buffer) - len(mark) + 1)
-            self._more()
-
-    def rest(self):
-        try:
-            while True:
-                self._more()
-        except Gone:
-            return self.take(len(self.buffer))
-
-    def chunks(self):
-        """A chunked body, as it stands on the wire."""
-        raw = b""
-        while True:
-            line = self.until(b"\r\n")
-            raw += line
-            size = int(line.split(b";")[0], 16)
-            if size == 0:
-                while True:
-                    line = self.until(b"\r\n")
-                    raw += line
-                    if line == b"\r\n":
-                        return raw
-            raw += self.take(size + 2)
-
-
-def _headers(head):
-    fields = {}
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name:
-            fields[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
-    return fields
-
-
 class HttpProxy(_Proxy):
     @property
     def url(self):
         return f"http://{self.address}:{self.port}"
 
     def serve(self, client):
-        reader, server, answers = _Reader(client), None, None
+        reader, server, answers = Reader(client), None, None
         try:
             while True:
                 head = reader.until(b"\r\n\r\n")
                 method, path, _ = head.split(b"\r\n")[0].decode("latin-1").split(" ", 2)
-                fields = _headers(head)
+                fields = headers_of(head)
                 if fields.get("expect", "").lower() == "100-continue":
                     client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                     # The store must not say it again.
@@ -378,7 +299,7 @@ class HttpProxy(_Proxy):
                 conditional = any(name in fields for name in CONDITIONS)
                 fault, seen = self._decide(method, path, conditional)
                 if fault.action == "reset":
-                    return _reset(client)
+                    return reset_connection(client)
                 if fault.action == "answer":
                     client.sendall(_error_document(fault.status, method))
                     continue
@@ -388,13 +309,13 @@ class HttpProxy(_Proxy):
                         return None
                 if server is None:
                     server = self._connect()
-                    answers = _Reader(server)
+                    answers = Reader(server)
                 if fault.action == "cut_request":
                     server.sendall((head + body)[:fault.bytes])
                     # The store sees the end of the stream, not a reset that discards what it has.
                     server.shutdown(socket.SHUT_WR)
                     time.sleep(0.05)
-                    return _reset(client)
+                    return reset_connection(client)
                 try:
                     server.sendall(head + body)
                     answered = self._read_answer(answers, method)
@@ -404,7 +325,7 @@ class HttpProxy(_Proxy):
                         raise
                     self._untrack(server)
                     server = self._connect()
-                    answers = _Reader(server)
+                    answers = Reader(server)
                     server.sendall(head + body)
                     answered = self._read_answer(answers, method)
                 status_head, status_body, closes, seen.status = answered
@@ -423,7 +344,7 @@ class HttpProxy(_Proxy):
             status = int(head.split(b" ", 2)[1])
             if status >= 200:
                 break
-        fields = _headers(head)
+        fields = headers_of(head)
         closes = fields.get("connection", "").lower() == "close"
         if method == "HEAD" or status in (204, 304):
             return head, b"", closes, status
@@ -441,7 +362,7 @@ class HttpProxy(_Proxy):
             if fault.bytes:
                 client.sendall((head + body)[:fault.bytes])
                 time.sleep(0.02)  # so that the reset does not overtake them
-            _reset(client)
+            reset_connection(client)
             return False
         if fault.action == "apply_and_answer":
             client.sendall(_error_document(fault.status, method))
@@ -486,7 +407,7 @@ class FtpProxy(_Proxy):
 
     def serve(self, client):
         server = self._connect()
-        commands, answers = _Reader(client), _Reader(server)
+        commands, answers = Reader(client), Reader(server)
         try:
             client.sendall(self._answer_lines(answers))
             while True:
@@ -495,7 +416,7 @@ class FtpProxy(_Proxy):
                 verb = verb.upper()
                 fault, seen = self._decide(verb, argument, False)
                 if fault.action == "reset":
-                    return _reset(client)
+                    return reset_connection(client)
                 if fault.action == "ftp_answer":
                     client.sendall(fault.text + b"\r\n")
                     continue
@@ -506,7 +427,7 @@ class FtpProxy(_Proxy):
                     reply = self._answer_lines(answers)
                     seen.status = int(reply[:3])
                     if fault.action == "cut_answer" and seen.status >= 200:
-                        return _reset(client)
+                        return reset_connection(client)
                     if fault.action == "late_answer" and self.stopping.wait(fault.seconds):
                         return None
                     client.sendall(reply)

@@ -12,7 +12,7 @@ import pytest
 from fault_proxy import FtpProxy, ftp_answer, late_answer, lose_answer, reset
 from ftp_server import FtpServer
 from harness import wait_until
-from test_s3 import NONE, Tool
+from warehouse import NONE, Tool
 
 DIR = "data/brain"
 

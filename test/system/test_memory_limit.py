@@ -27,19 +27,6 @@ def bound(limit):
 OVERLOADED = (Atom("error"), Atom("overloaded"))
 
 
-@pytest.fixture
-def new_node(epmd, tmp_path):
-    nodes = []
-
-    def make(limit=LIMIT, **options):
-        nodes.append(Node(tmp_path / "node", epmd, build=RELEASE_BUILD, memory_limit=limit, **options))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.finish()
-
-
 def value_of(number, size):
     return random.Random(number).randbytes(16) + bytes([number % 256]) * (size - 16)
 
@@ -101,7 +88,7 @@ def check_all(client, count, size, batch=500):
 def test_ten_times_the_limit(new_node, size, limit, times):
     """(Four times of the smallest, for each of which the clients of the tests need as long as for a large
     one.)"""
-    node = new_node(limit, key_ttl=600000, dump_retry_min=50)
+    node = new_node(memory_limit=limit, key_ttl=600000, dump_retry_min=50)
     server = node.start()
     # Small objects cost more than their bytes: what counts is what they take in RAM.
     count = times * limit // (size + 90)
@@ -139,9 +126,9 @@ def no_store():
 @pytest.mark.timeout(120)
 def test_without_a_store_writes_are_refused_and_reads_go_on(new_node, no_store):
     size = 5000
-    node = new_node(warehouse_manager="s3", s3_endpoint=no_store, s3_bucket="none", s3_access_key="a",
-                    s3_secret_key="b", s3_timeout=1000, s3_connect_timeout=200, key_ttl=600000, dump_retry_min=50,
-                    dump_retry_max=500, drain_timeout=1000)
+    node = new_node(memory_limit=LIMIT, warehouse_manager="s3", s3_endpoint=no_store, s3_bucket="none",
+                    s3_access_key="a", s3_secret_key="b", s3_timeout=1000, s3_connect_timeout=200, key_ttl=600000,
+                    dump_retry_min=50, dump_retry_max=500, drain_timeout=1000)
     server = node.start()
     server.expected_status = 1  # what is dirty at the end cannot be persisted
     good, refused = [], 0
