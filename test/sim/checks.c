@@ -161,6 +161,17 @@ static void check_id(struct world *w, uint32_t id)
             .allowed = may_come[i],
             .allowed_count = values};
     }
+    for (uint32_t i = 0; i < w->endings_count; i++) {
+        const struct lost *lost = &w->endings[i].lost[id];
+        if (lost->count > 0)
+            history[count++] = (struct linear_operation){.kind = LINEAR_LOSS,
+                .start = w->endings[i].at_us,
+                .end = UINT64_MAX,
+                .allowed = lost->left,
+                .allowed_count = lost->left_count,
+                .from = lost->values,
+                .from_count = lost->count};
+    }
     for (uint32_t i = 0; i < w->operations_count && count < LINEAR_LIMIT; i++)
         count += w->operations[i].id == id && linear_of(&w->operations[i], &history[count]);
     switch (linear_check(history, count, 300000)) {

@@ -91,7 +91,7 @@ static int answer_here(struct node *node, struct operation *operation, struct va
     node->executing = writes ? operation->number : 0;
     status = holdings_write(node->holdings, request->id, hash, writes ? &request->value : NULL,
         (enum store_ack)request->ack, true, now_ms);
-    if (status == STORE_DONE && node->executing != 0)
+    if (status == STORE_DONE && (node->executing != 0 || !writes))
         storage_note_write(node, operation->id); /* nobody was told */
     node->executing = 0;
     if (status == STORE_WAIT)
@@ -151,9 +151,21 @@ void clients_answer(
     value_drop(&operation->request.value); /* a write's own; the core drops what it put there */
 }
 
-/* Of deletes nothing is known: which one it is, is not told by what it writes. */
-void clients_written(struct world *w, uint32_t number, struct version version, bool executed)
+static void keep_highest(struct version *highest, struct version version)
 {
+    if (version_compare(version, *highest) > 0)
+        *highest = version;
+}
+
+void clients_written(
+    struct node *node, uint32_t id, uint32_t number, struct version version, bool executed)
+{
+    struct world *w = node->world;
+    if (number == 0) { /* which delete it is, is not told by what it writes */
+        keep_highest(&w->deleted[id], version);
+        w->deleted_by[id] = node->incarnation;
+        return;
+    }
     if (number > w->operations_count) {
         world_fail(w, "promise 6", "a value of nobody is written");
         return;
@@ -163,10 +175,19 @@ void clients_written(struct world *w, uint32_t number, struct version version, b
         world_fail(w, "R9", "write #%u was carried out twice", number);
         return;
     }
-    if (executed)
+    if (executed) {
         operation->executed_us = w->now_us;
-    if (version_compare(version, operation->version) > 0)
-        operation->version = version;
+        operation->executed_by = node->incarnation;
+    }
+    keep_highest(&operation->version, version);
+}
+
+void clients_unconfirmed(struct world *w, uint32_t id, uint32_t number)
+{
+    if (number == 0)
+        keep_highest(&w->unconfirmed[id], w->deleted[id]);
+    else if (number <= w->operations_count)
+        w->operations[number - 1].unconfirmed = true;
 }
 
 uint32_t clients_pending(const struct world *w)

@@ -68,6 +68,7 @@ static void new_view(struct world *w)
 static void remove_member(struct world *w, uint8_t node, const char *why)
 {
     world_trace(w, "etcd: n%u is no member any more: %s", node, why);
+    faults_ended(w, w->etcd.members[node].incarnation);
     w->etcd.members[node] = (struct etcd_member){0};
     faults_lost(w, &w->nodes[node]);
     new_view(w);

@@ -151,6 +151,54 @@ void faults_lost(struct world *w, struct node *node)
     faults_note_loss(w);
 }
 
+static bool is_above(const struct world *w, uint32_t id, struct version version)
+{
+    return version_compare(version, w->shelves[id].now.version) > 0;
+}
+
+/* Where only the warehouse covers: what may be lost with a membership that ends now, of one id. Its
+ * lease has ended, and nobody owns yet what it did: so the warehouse has all that it confirmed. */
+static bool what_ends(const struct world *w, uint32_t id, struct lost *lost)
+{
+    uint32_t stored = world_number_in(w->shelves[id].now.value);
+    for (uint32_t i = 0; i < w->operations_count; i++) {
+        const struct operation *o = &w->operations[i];
+        if (o->id != id || o->kind != CLUSTER_WRITE || o->executed_us == 0)
+            continue;
+        bool above = is_above(w, id, o->version);
+        if (above && o->unconfirmed)
+            lost->values[lost->count++] = o->number;
+        if (above || o->number == stored)
+            lost->left[lost->left_count++] = o->number;
+    }
+    if (is_above(w, id, w->unconfirmed[id]))
+        lost->values[lost->count++] = 0;
+    if (is_above(w, id, w->deleted[id]) || stored == 0)
+        lost->left[lost->left_count++] = 0;
+    return lost->count > 0;
+}
+
+void faults_ended(struct world *w, uint64_t incarnation)
+{
+    struct ending ending = {.at_us = w->now_us};
+    bool loses = false;
+    if (!w->plan.only_warehouse)
+        return;
+    for (uint32_t id = 0; id < w->plan.ids; id++)
+        loses |= what_ends(w, id, &ending.lost[id]);
+    if (loses && w->endings_count == ENDINGS)
+        w->lawless = true;
+    else if (loses)
+        w->endings[w->endings_count++] = ending;
+    /* Whoever waits for it is told that the outcome is unknown. It may come back, as a copy. */
+    for (uint32_t i = 0; i < w->operations_count; i++)
+        w->operations[i].unconfirmed |= w->operations[i].executed_by == incarnation;
+    for (uint32_t id = 0; id < w->plan.ids; id++) {
+        if (w->deleted_by[id] == incarnation)
+            clients_unconfirmed(w, id, 0);
+    }
+}
+
 static bool node_is_well(struct world *w, const struct node *node)
 {
     return node->member && !node->draining && node_hears(node) &&

@@ -52,13 +52,30 @@ static bool is_read(const struct linear_operation *operations, size_t count, uin
     return false;
 }
 
-static bool allows(const struct linear_operation *loss, uint32_t value)
+static bool contains(const uint32_t *values, size_t count, uint32_t value)
 {
-    for (size_t i = 0; i < loss->allowed_count; i++) {
-        if (loss->allowed[i] == value)
+    for (size_t i = 0; i < count; i++) {
+        if (values[i] == value)
             return true;
     }
     return false;
+}
+
+static bool allows(const struct linear_operation *loss, uint32_t value)
+{
+    return contains(loss->allowed, loss->allowed_count, value);
+}
+
+static bool takes(const struct linear_operation *loss, uint32_t value)
+{
+    return !loss->from || contains(loss->from, loss->from_count, value);
+}
+
+static bool is_same(
+    const uint32_t *values, size_t count, const uint32_t *others, size_t others_count)
+{
+    return count == others_count &&
+           (count == 0 || memcmp(values, others, count * sizeof(uint32_t)) == 0);
 }
 
 /* ---- states that were seen ----------------------------------------------------------------------
@@ -133,8 +150,9 @@ static void prepare(struct search *search)
         for (size_t j = 0; j < i && one->kind == LINEAR_LOSS; j++) {
             const struct linear_operation *other = &search->operations[j];
             if (other->kind == LINEAR_LOSS && other->start <= one->start &&
-                other->allowed_count == one->allowed_count &&
-                memcmp(other->allowed, one->allowed, one->allowed_count * sizeof(uint32_t)) == 0)
+                is_same(one->allowed, one->allowed_count, other->allowed, other->allowed_count) &&
+                is_same(one->from, one->from_count, other->from, other->from_count) &&
+                !one->from == !other->from)
                 search->like[i] |= bit(j);
         }
         for (size_t j = 0; one->sender != 0 && j < i; j++) {
@@ -178,8 +196,10 @@ static void bring(struct search *search, const struct state *state, uint64_t end
         const struct linear_operation *one = &search->operations[i];
         if (one->start > end)
             continue;
-        if (one->kind == LINEAR_LOSS ? (search->like[i] & state->may) != 0 || !allows(one, value)
-                                     : one->value != value || written)
+        bool fits = one->kind == LINEAR_LOSS ? (search->like[i] & state->may) == 0 &&
+                                                   takes(one, state->value) && allows(one, value)
+                                             : one->value == value && !written;
+        if (!fits)
             continue;
         written |= one->kind == LINEAR_WRITE;
         push(search, state->must & ~bit(read), state->may & ~bit(i), value);

@@ -12,7 +12,8 @@ enum { LINEAR_LIMIT = 64 }; /* operations in one history */
 enum linear_kind {
     LINEAR_READ,
     LINEAR_WRITE,
-    /* At some time after its start the register may, once, fall back to one of `allowed`. */
+    /* At some time after its start the register may, once, fall back to one of `allowed`; where
+     * there is `from`, only if it is one of those then. */
     LINEAR_LOSS,
 };
 
@@ -27,6 +28,8 @@ struct linear_operation {
     uint32_t sender;
     const uint32_t *allowed; /* LINEAR_LOSS: values */
     size_t allowed_count;
+    const uint32_t *from; /* or NULL: from any */
+    size_t from_count;
 };
 
 enum linear_result { LINEAR_YES, LINEAR_NO, LINEAR_UNDECIDED };

@@ -28,6 +28,7 @@ enum {
     IDS = 3,
     OPERATIONS_PER_ID = 36, /* and one read of each node at the end: linear_check takes 64 */
     LOSSES = 8,
+    ENDINGS = 8,
     OPERATIONS = IDS * (OPERATIONS_PER_ID + NODES) + 200,
     LEASE_MS = 1000,
     LEASE_MARGIN_MS = LEASE_MS / 10,
@@ -257,7 +258,9 @@ struct operation {
     bool given, last;
     int status;
     uint64_t start_us, end_us, executed_us;
-    struct version version; /* under which a write was executed first */
+    struct version version; /* of a write: the highest under which it was executed */
+    uint64_t executed_by;   /* an incarnation */
+    bool unconfirmed;       /* nobody waits for its acknowledgement any more, and there was none */
 };
 
 /* Of a node, when no promise covered it. */
@@ -266,6 +269,18 @@ struct loss {
     struct version stored[IDS];
     uint32_t number[IDS];
     bool lawless; /* two histories of etcd were muddled: versions have no order any more */
+};
+
+/* The end of a membership, where only the warehouse covers what was written: takes with it what was
+ * not acknowledged, although strong reads may have shown it (docs/protocol.md, "Acknowledged"). By
+ * number; 0: absent. */
+struct lost {
+    uint32_t values[OPERATIONS_PER_ID + 1], left[OPERATIONS_PER_ID + 1];
+    size_t count, left_count;
+};
+struct ending {
+    uint64_t at_us;
+    struct lost lost[IDS];
 };
 
 struct adoption {
@@ -302,6 +317,10 @@ struct world {
     enum fault next_loss;
     struct loss losses[LOSSES];
     uint32_t losses_count;
+    struct ending endings[ENDINGS];
+    uint32_t endings_count;
+    struct version deleted[IDS], unconfirmed[IDS]; /* the highest of deletes, as of operations */
+    uint64_t deleted_by[IDS];
     uint16_t owners[IDS]; /* bit per node */
     struct adoption adoptions[ADOPTIONS];
     uint32_t adoptions_count;
@@ -458,8 +477,12 @@ void clients_burst(struct world *world, uint32_t id, uint8_t node);
 void clients_give(struct world *world, const struct event *event);
 void clients_answer(
     struct world *world, struct cluster_request *request, int status, const struct value *value);
-/* Write `number` got this version: carried out, or (a copy that won, a higher epoch) again. */
-void clients_written(struct world *world, uint32_t number, struct version version, bool executed);
+/* Write `number` (0: a delete) got this version at that node: carried out, or (a copy that won, a
+ * higher epoch) again. */
+void clients_written(
+    struct node *node, uint32_t id, uint32_t number, struct version version, bool executed);
+/* Whoever waited for the acknowledgement of this write (0: of a delete) was told of a failure. */
+void clients_unconfirmed(struct world *world, uint32_t id, uint32_t number);
 struct operation *clients_ask(struct world *world, uint32_t id, uint8_t node,
     enum cluster_kind kind, uint8_t ack, uint32_t sender);
 /* Requests that wait for their answer at a node that lives. */
@@ -472,9 +495,10 @@ void faults_strike(struct world *world);
 /* `node`: its number and 1; 0: any. */
 void faults_lose(struct world *world, enum fault fault, uint64_t node);
 void faults_sample(struct world *world);
-void faults_lost(struct world *world, struct node *node); /* whatever the reason */
-void faults_left(struct world *world, struct node *node); /* drained */
-void faults_note_loss(struct world *world);               /* that no promise covers */
+void faults_lost(struct world *world, struct node *node);     /* whatever the reason */
+void faults_left(struct world *world, struct node *node);     /* drained */
+void faults_note_loss(struct world *world);                   /* that no promise covers */
+void faults_ended(struct world *world, uint64_t incarnation); /* a membership, in etcd */
 void faults_stop(struct world *world);
 bool faults_are_over(struct world *world, const char **why); /* all is as it should be again */
 

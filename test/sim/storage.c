@@ -3,6 +3,7 @@
  * here decides nothing. */
 #include <assert.h>
 
+#include "../../cnode/holdings/inside.h" /* whom the store answers */
 #include "sim.h"
 
 /* The node at which something happens. So that two of the functions that holdings gave away can be
@@ -74,10 +75,24 @@ static void on_record_dead(void *context, uint64_t seq)
     journal_dead(context, seq);
 }
 
+/* Of a write that is told that the journal or the warehouse failed: whoever reads it then, is shown
+ * it. A timeout ends nothing (object.h). */
+static void note_failure(const struct node *node, const struct store_waiter *waiter)
+{
+    const struct execution *execution = (const struct execution *)(const void *)waiter;
+    const struct cluster_request *request = execution->request;
+    if (request && request->kind == CLUSTER_WRITE)
+        clients_unconfirmed(node->world, id_of(node, request->id), world_number(&request->value));
+    else if (request && request->kind == CLUSTER_DELETE)
+        clients_unconfirmed(node->world, id_of(node, request->id), 0);
+}
+
 static void on_answer(
     void *context, struct store_waiter *waiter, int status, const struct value *value)
 {
     const struct node *node = context;
+    if (status == BRAIN_EWAREHOUSE || status == BRAIN_EJOURNAL)
+        note_failure(node, waiter);
     holdings_answer(node->holdings, waiter, status, value);
 }
 
@@ -96,8 +111,7 @@ static void note_write(
         (const char *)id.data, (unsigned long long)version.view,
         (unsigned long long)version.counter, (unsigned long long)version.seq, number,
         executed || number == 0 ? "" : " again");
-    if (number != 0)
-        clients_written(w, number, version, executed);
+    clients_written(node, id_of(node, id), number, version, executed);
 }
 
 static void on_written(void *member, struct slice id, struct version version,
@@ -113,8 +127,8 @@ void storage_note_write(struct node *node, uint32_t id)
     struct value value;
     bool deleted;
     struct slice bytes = node->world->ids[id];
-    if (store_peek_dirty(node->store, bytes, &version, &value, &deleted) && !deleted)
-        note_write(node, bytes, version, &value);
+    if (store_peek_dirty(node->store, bytes, &version, &value, &deleted))
+        note_write(node, bytes, version, deleted ? NULL : &value);
 }
 
 static void execute(void *context, struct cluster_request *request)

@@ -8,15 +8,24 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define READ(value, from, to)                                                                      \
     {                                                                                              \
-        LINEAR_READ, (value), (from), (to), 0, NULL, 0                                             \
+        LINEAR_READ, (value), (from), (to), 0, NULL, 0, NULL, 0                                    \
     }
 #define WRITE(value, from, to)                                                                     \
     {                                                                                              \
-        LINEAR_WRITE, (value), (from), (to), 0, NULL, 0                                            \
+        LINEAR_WRITE, (value), (from), (to), 0, NULL, 0, NULL, 0                                   \
     }
 #define BY(sender, kind, value, from, to)                                                          \
     {                                                                                              \
-        (kind), (value), (from), (to), (sender), NULL, 0                                           \
+        (kind), (value), (from), (to), (sender), NULL, 0, NULL, 0                                  \
+    }
+
+#define LOSS(at, values)                                                                           \
+    {                                                                                              \
+        LINEAR_LOSS, 0, (at), OPEN, 0, (values), COUNT(values), NULL, 0                            \
+    }
+#define LOSS_OF(at, values, lost)                                                                  \
+    {                                                                                              \
+        LINEAR_LOSS, 0, (at), OPEN, 0, (values), COUNT(values), (lost), COUNT(lost)                \
     }
 
 #define GOOD(history) ck_assert_int_eq(linear_check(history, COUNT(history), 10000), LINEAR_YES)
@@ -75,18 +84,40 @@ END_TEST
 START_TEST(a_loss_falls_back_once_to_what_is_allowed)
 {
     const uint32_t first[] = {1};
-    const struct linear_operation fallen[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), READ(2, 4, 5),
-        {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}, READ(1, 7, 8)};
+    const struct linear_operation fallen[] = {
+        WRITE(1, 0, 1), WRITE(2, 2, 3), READ(2, 4, 5), LOSS(6, first), READ(1, 7, 8)};
     GOOD(fallen);
     const struct linear_operation too_early[] = {
-        WRITE(1, 0, 1), WRITE(2, 2, 3), READ(1, 4, 5), {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}};
+        WRITE(1, 0, 1), WRITE(2, 2, 3), READ(1, 4, 5), LOSS(6, first)};
     BAD(too_early);
     const struct linear_operation too_far[] = {
-        WRITE(1, 0, 1), WRITE(2, 2, 3), {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}, READ(0, 7, 8)};
+        WRITE(1, 0, 1), WRITE(2, 2, 3), LOSS(6, first), READ(0, 7, 8)};
     BAD(too_far);
-    const struct linear_operation twice[] = {WRITE(1, 0, 1), WRITE(2, 2, 3),
-        {LINEAR_LOSS, 0, 6, OPEN, 0, first, 1}, READ(1, 7, 8), WRITE(3, 9, 10), READ(1, 11, 12)};
+    const struct linear_operation twice[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), LOSS(6, first),
+        READ(1, 7, 8), WRITE(3, 9, 10), READ(1, 11, 12)};
     BAD(twice);
+}
+END_TEST
+
+/* A node is lost with a write whose acknowledgement failed, and only that. */
+START_TEST(a_loss_of_some_values_takes_no_other)
+{
+    const uint32_t stored[] = {1}, failed[] = {2, 5};
+    const struct linear_operation shown[] = {WRITE(1, 0, 1), WRITE(2, 2, OPEN), READ(2, 4, 5),
+        LOSS_OF(6, stored, failed), READ(1, 7, 8)};
+    GOOD(shown);
+    const struct linear_operation unseen[] = {
+        WRITE(1, 0, 1), WRITE(2, 2, OPEN), LOSS_OF(6, stored, failed), READ(1, 7, 8)};
+    GOOD(unseen);
+    const struct linear_operation returned[] = {WRITE(1, 0, 1), WRITE(2, 2, OPEN), READ(2, 4, 5),
+        LOSS_OF(6, stored, failed), READ(1, 7, 8), READ(2, 9, 10)};
+    BAD(returned);
+    const struct linear_operation acknowledged[] = {WRITE(1, 0, 1), WRITE(2, 2, OPEN),
+        WRITE(3, 2, 3), READ(3, 4, 5), LOSS_OF(6, stored, failed), READ(1, 7, 8)};
+    BAD(acknowledged);
+    const struct linear_operation pending[] = {WRITE(1, 0, 1), WRITE(2, 2, OPEN), WRITE(3, 2, OPEN),
+        READ(3, 4, 5), LOSS_OF(6, stored, failed), READ(1, 7, 8)};
+    BAD(pending);
 }
 END_TEST
 
@@ -132,6 +163,7 @@ int main(void)
     tcase_add_test(tests, what_overlaps_has_either_order);
     tcase_add_test(tests, what_nobody_knows_may_happen_late_or_never);
     tcase_add_test(tests, a_loss_falls_back_once_to_what_is_allowed);
+    tcase_add_test(tests, a_loss_of_some_values_takes_no_other);
     tcase_add_test(tests, one_sender_is_served_in_order);
     tcase_add_test(tests, a_limit_ends_the_search);
     suite_add_tcase(suite, tests);
