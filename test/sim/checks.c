@@ -150,7 +150,7 @@ static bool linear_of(const struct operation *o, struct linear_operation *linear
 
 static void check_id(struct world *w, uint32_t id)
 {
-    struct linear_operation history[LINEAR_LIMIT];
+    struct linear_operation history[LOSSES + ENDINGS + OPERATIONS_PER_ID + NODES];
     uint32_t may_come[LOSSES][OPERATIONS_PER_ID + 1];
     size_t count = 0;
     for (uint32_t i = 0; i < w->losses_count; i++) {
@@ -172,7 +172,7 @@ static void check_id(struct world *w, uint32_t id)
                 .from = lost->values,
                 .from_count = lost->count};
     }
-    for (uint32_t i = 0; i < w->operations_count && count < LINEAR_LIMIT; i++)
+    for (uint32_t i = 0; i < w->operations_count; i++)
         count += w->operations[i].id == id && linear_of(&w->operations[i], &history[count]);
     switch (linear_check(history, count, 300000)) {
     case LINEAR_NO:

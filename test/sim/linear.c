@@ -4,12 +4,12 @@
  *
  * What keeps it small. A read that fits is placed at once. What need not be placed (a write of
  * unknown outcome, a loss) is placed only right before a read that shows it: elsewhere it would
- * change nothing, or could as well be left out. A state with fewer of these left than another one
- * that is the same otherwise leads nowhere that the other does not. A value that somebody still
+ * change nothing, or could as well be left out; of two losses that would do, of which one can do
+ * all that the other can, only the other is tried. A state with fewer of these left than another
+ * one that is the same otherwise leads nowhere that the other does not. A value that somebody still
  * reads is not written over if nothing can bring it back. */
 #include "linear.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,11 +19,13 @@ struct state {
     uint32_t next; /* seen: index + 1 of another with the same `must` and value */
 };
 
+enum { MASK = 64 };
+
 struct search {
-    const struct linear_operation *operations;
-    size_t count;
-    uint64_t before[LINEAR_LIMIT]; /* must have been placed */
-    uint64_t like[LINEAR_LIMIT];   /* losses that allow just the same, and began no later */
+    const struct linear_operation *must[MASK], *may[MASK];
+    size_t must_count, may_count;
+    uint64_t before[MASK]; /* of must: of these, must have been placed */
+    uint64_t less[MASK];   /* of may: losses that this loss could take the place of, at any time */
     struct state *stack;
     size_t stack_size, stack_capacity;
     struct state *seen;
@@ -71,11 +73,22 @@ static bool takes(const struct linear_operation *loss, uint32_t value)
     return !loss->from || contains(loss->from, loss->from_count, value);
 }
 
-static bool is_same(
+static bool contains_all(
     const uint32_t *values, size_t count, const uint32_t *others, size_t others_count)
 {
-    return count == others_count &&
-           (count == 0 || memcmp(values, others, count * sizeof(uint32_t)) == 0);
+    for (size_t i = 0; i < others_count; i++) {
+        if (!contains(values, count, others[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Whatever the other one makes of whatever value, this one can too. */
+static bool can_all(const struct linear_operation *loss, const struct linear_operation *other)
+{
+    return contains_all(loss->allowed, loss->allowed_count, other->allowed, other->allowed_count) &&
+           (!loss->from || (other->from && contains_all(loss->from, loss->from_count, other->from,
+                                               other->from_count)));
 }
 
 /* ---- states that were seen ----------------------------------------------------------------------
@@ -145,64 +158,72 @@ static void push(struct search *search, uint64_t left, uint64_t may, uint32_t va
 
 static void prepare(struct search *search)
 {
-    for (size_t i = 0; i < search->count; i++) {
-        const struct linear_operation *one = &search->operations[i];
-        for (size_t j = 0; j < i && one->kind == LINEAR_LOSS; j++) {
-            const struct linear_operation *other = &search->operations[j];
-            if (other->kind == LINEAR_LOSS && other->start <= one->start &&
-                is_same(one->allowed, one->allowed_count, other->allowed, other->allowed_count) &&
-                is_same(one->from, one->from_count, other->from, other->from_count) &&
-                !one->from == !other->from)
-                search->like[i] |= bit(j);
-        }
+    for (size_t i = 0; i < search->must_count; i++) {
+        const struct linear_operation *one = search->must[i];
         for (size_t j = 0; one->sender != 0 && j < i; j++) {
-            const struct linear_operation *other = &search->operations[j];
-            if (other->sender != one->sender || other->kind == LINEAR_LOSS)
-                continue;
+            const struct linear_operation *other = search->must[j];
             bool overtaken = other->kind == LINEAR_READ && one->end < other->end;
-            if (is_known(one) && is_known(other) && !overtaken)
+            if (other->sender == one->sender && !overtaken)
                 search->before[i] |= bit(j);
+        }
+    }
+    for (size_t i = 0; i < search->may_count; i++) {
+        for (size_t j = 0; search->may[i]->kind == LINEAR_LOSS && j < search->may_count; j++) {
+            if (j != i && search->may[j]->kind == LINEAR_LOSS &&
+                can_all(search->may[i], search->may[j]) &&
+                (j < i || !can_all(search->may[j], search->may[i])))
+                search->less[i] |= bit(j);
         }
     }
 }
 
 static bool may_be_next(const struct search *search, uint64_t left, uint64_t end, size_t i)
 {
-    return (left & bit(i)) != 0 && search->operations[i].start <= end &&
-           (search->before[i] & left) == 0;
+    return search->must[i]->start <= end && (search->before[i] & left) == 0;
 }
 
 /* Somebody still reads the value, and nothing that is left can bring it back. */
 static bool is_needed(const struct search *search, const struct state *state)
 {
     bool read = false;
-    for (uint64_t left = state->must | state->may; left; left &= left - 1) {
-        const struct linear_operation *one = &search->operations[__builtin_ctzll(left)];
-        if (one->kind == LINEAR_LOSS ? allows(one, state->value)
-                                     : one->kind == LINEAR_WRITE && one->value == state->value)
+    for (uint64_t left = state->may; left; left &= left - 1) {
+        const struct linear_operation *one = search->may[__builtin_ctzll(left)];
+        if (one->kind == LINEAR_LOSS ? allows(one, state->value) : one->value == state->value)
             return false;
-        read |= one->kind == LINEAR_READ && one->value == state->value;
+    }
+    for (uint64_t left = state->must; left; left &= left - 1) {
+        const struct linear_operation *one = search->must[__builtin_ctzll(left)];
+        if (one->value == state->value && one->kind == LINEAR_WRITE)
+            return false;
+        read |= one->value == state->value;
     }
     return read;
 }
 
-/* A read that does not fit, after what need not have happened but would make it fit. */
+/* A read that does not fit, after what need not have happened but would make it fit: a write (of
+ * one value, deletes, any is as good as another), or a loss, of two of which one can do all that
+ * the other can, the other. */
 static void bring(struct search *search, const struct state *state, uint64_t end, size_t read)
 {
-    uint32_t value = search->operations[read].value;
-    bool written = false; /* of writes of one value (deletes) any is as good as another */
+    uint32_t value = search->must[read]->value;
+    uint64_t losses = 0;
+    bool written = false;
     for (uint64_t left = state->may; left; left &= left - 1) {
         size_t i = (size_t)__builtin_ctzll(left);
-        const struct linear_operation *one = &search->operations[i];
+        const struct linear_operation *one = search->may[i];
         if (one->start > end)
             continue;
-        bool fits = one->kind == LINEAR_LOSS ? (search->like[i] & state->may) == 0 &&
-                                                   takes(one, state->value) && allows(one, value)
-                                             : one->value == value && !written;
-        if (!fits)
-            continue;
-        written |= one->kind == LINEAR_WRITE;
-        push(search, state->must & ~bit(read), state->may & ~bit(i), value);
+        if (one->kind == LINEAR_LOSS) {
+            losses |= takes(one, state->value) && allows(one, value) ? bit(i) : 0;
+        } else if (one->value == value && !written) {
+            written = true;
+            push(search, state->must & ~bit(read), state->may & ~bit(i), value);
+        }
+    }
+    for (uint64_t left = losses; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left);
+        if ((search->less[i] & losses) == 0)
+            push(search, state->must & ~bit(read), state->may & ~bit(i), value);
     }
 }
 
@@ -210,14 +231,13 @@ static void expand(struct search *search, struct state state)
 {
     uint64_t end = UINT64_MAX;
     for (uint64_t left = state.must; left; left &= left - 1) {
-        size_t i = (size_t)__builtin_ctzll(left);
-        if (search->operations[i].end < end)
-            end = search->operations[i].end;
+        const struct linear_operation *one = search->must[__builtin_ctzll(left)];
+        if (one->end < end)
+            end = one->end;
     }
     for (uint64_t left = state.must; left; left &= left - 1) {
         size_t i = (size_t)__builtin_ctzll(left);
-        const struct linear_operation *one = &search->operations[i];
-        if (one->kind == LINEAR_READ && one->value == state.value &&
+        if (search->must[i]->kind == LINEAR_READ && search->must[i]->value == state.value &&
             may_be_next(search, state.must, end, i)) {
             push(search, state.must & ~bit(i), state.may, state.value);
             return;
@@ -225,37 +245,58 @@ static void expand(struct search *search, struct state state)
     }
     if (is_needed(search, &state))
         return;
-    for (size_t n = search->count; n > 0; n--) {
-        size_t i = n - 1;
-        const struct linear_operation *one = &search->operations[i];
+    for (uint64_t left = state.must; left;) { /* from the last one on: the first is tried first */
+        size_t i = (size_t)(63 - __builtin_clzll(left));
+        left &= ~bit(i);
         if (!may_be_next(search, state.must, end, i))
             continue;
-        if (one->kind == LINEAR_WRITE)
-            push(search, state.must & ~bit(i), state.may, one->value);
+        if (search->must[i]->kind == LINEAR_WRITE)
+            push(search, state.must & ~bit(i), state.may, search->must[i]->value);
         else
             bring(search, &state, end, i);
     }
 }
 
+/* The operations that matter. A read that nobody heard the answer of says nothing; nor does a write
+ * that nobody heard of, if no read did, nor a loss after the last read. False: too many. */
+static bool gather(struct search *search, const struct linear_operation *operations, size_t count)
+{
+    uint64_t last_read = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (operations[i].kind == LINEAR_READ && is_known(&operations[i]) &&
+            operations[i].end > last_read)
+            last_read = operations[i].end;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct linear_operation *one = &operations[i];
+        bool must = one->kind != LINEAR_LOSS && is_known(one);
+        bool may = one->kind == LINEAR_LOSS             ? one->start <= last_read
+                   : one->kind == LINEAR_WRITE && !must ? is_read(operations, count, one->value)
+                                                        : false;
+        if ((must && search->must_count == MASK) || (may && search->may_count == MASK))
+            return false;
+        if (must)
+            search->must[search->must_count++] = one;
+        else if (may)
+            search->may[search->may_count++] = one;
+    }
+    return true;
+}
+
+static uint64_t all(size_t count)
+{
+    return count == MASK ? UINT64_MAX : bit(count) - 1;
+}
+
 enum linear_result linear_check(
     const struct linear_operation *operations, size_t count, size_t states_limit)
 {
-    assert(count <= LINEAR_LIMIT);
-    struct search search = {.operations = operations, .count = count};
-    uint64_t known = 0, may = 0;
+    struct search search = {.must_count = 0};
+    if (!gather(&search, operations, count))
+        return LINEAR_UNDECIDED;
     prepare(&search);
-    for (size_t i = 0; i < count; i++) {
-        const struct linear_operation *one = &operations[i];
-        /* A read that nobody heard the answer of says nothing; nor does a write, if no read did. */
-        if (one->kind == LINEAR_LOSS)
-            may |= bit(i);
-        else if (is_known(one))
-            known |= bit(i);
-        else if (one->kind == LINEAR_WRITE && is_read(operations, count, one->value))
-            may |= bit(i);
-    }
     enum linear_result result = LINEAR_NO;
-    push(&search, known, may, 0);
+    push(&search, all(search.must_count), all(search.may_count), 0);
     while (search.stack_size > 0) {
         struct state state = search.stack[--search.stack_size];
         if (state.must == 0) {

@@ -121,6 +121,48 @@ START_TEST(a_loss_of_some_values_takes_no_other)
 }
 END_TEST
 
+/* The later one can less: it is taken where it will do. */
+START_TEST(of_two_losses_the_one_that_can_less_is_taken)
+{
+    const uint32_t both[] = {1, 2}, one[] = {2};
+    const struct linear_operation good[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), WRITE(3, 4, 5),
+        LOSS(6, both), LOSS(6, one), READ(2, 7, 8), READ(1, 9, 10)};
+    GOOD(good);
+    const struct linear_operation none_left[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), WRITE(3, 4, 5),
+        LOSS(6, both), LOSS(6, one), READ(1, 7, 8), READ(2, 9, 10), READ(1, 11, 12)};
+    BAD(none_left);
+    const struct linear_operation not_yet[] = {WRITE(1, 0, 1), WRITE(2, 2, 3), WRITE(3, 4, 5),
+        LOSS(6, both), LOSS(9, one), READ(2, 7, 8), READ(1, 9, 10)};
+    BAD(not_yet);
+}
+END_TEST
+
+/* Each value is lost, and what was before it comes back. */
+START_TEST(many_losses_are_counted)
+{
+    enum { LOST = 20 };
+    uint32_t before[LOST];
+    struct linear_operation history[4 * LOST];
+    size_t count = 0;
+    uint64_t now = 0;
+    for (uint32_t i = 0; i < LOST; i++) {
+        before[i] = i;
+        history[count++] = (struct linear_operation)WRITE(i + 1, now, now + 1);
+        history[count++] = (struct linear_operation)READ(i + 1, now + 2, now + 3);
+        history[count++] = (struct linear_operation){.kind = LINEAR_LOSS,
+            .start = now + 4,
+            .end = OPEN,
+            .allowed = before,
+            .allowed_count = i + 1};
+        history[count++] = (struct linear_operation)READ(i, now + 5, now + 6);
+        now += 10;
+    }
+    ck_assert_int_eq(linear_check(history, count, 10000), LINEAR_YES);
+    history[2].start = now; /* one less than there were falls, until the end */
+    ck_assert_int_eq(linear_check(history, count, 10000), LINEAR_NO);
+}
+END_TEST
+
 START_TEST(one_sender_is_served_in_order)
 {
     const struct linear_operation swapped[] = {
@@ -144,7 +186,7 @@ END_TEST
 /* Writes at once whose outcome is unknown, and reads that saw them: much to try. */
 START_TEST(a_limit_ends_the_search)
 {
-    struct linear_operation many[LINEAR_LIMIT];
+    struct linear_operation many[41];
     for (uint32_t i = 0; i < 20; i++) {
         many[i] = (struct linear_operation)WRITE(i + 1, 0, 1000);
         many[i + 20] = (struct linear_operation)READ(i + 1, 500, 900);
@@ -152,6 +194,23 @@ START_TEST(a_limit_ends_the_search)
     many[40] = (struct linear_operation)READ(99, 2000, 2001);
     ck_assert_int_eq(linear_check(many, 41, 1000), LINEAR_UNDECIDED);
     ck_assert_int_eq(linear_check(many + 30, 11, 10000), LINEAR_NO); /* only reads */
+}
+END_TEST
+
+START_TEST(too_many_operations_are_not_decided)
+{
+    struct linear_operation many[65];
+    for (uint32_t i = 0; i < 65; i++)
+        many[i] = (struct linear_operation)READ(0, i * 10, i * 10 + 5);
+    ck_assert_int_eq(linear_check(many, 65, 1000), LINEAR_UNDECIDED);
+    ck_assert_int_eq(linear_check(many, 64, 1000), LINEAR_YES);
+    const uint32_t none[] = {0};
+    for (uint32_t i = 1; i < 65; i++) /* after the last read a loss does not matter */
+        many[i] = (struct linear_operation)LOSS(5, none);
+    many[0] = (struct linear_operation)READ(0, 0, 4);
+    ck_assert_int_eq(linear_check(many, 65, 1000), LINEAR_YES);
+    many[0] = (struct linear_operation)READ(1, 0, 4);
+    ck_assert_int_eq(linear_check(many, 65, 1000), LINEAR_NO);
 }
 END_TEST
 
@@ -164,8 +223,11 @@ int main(void)
     tcase_add_test(tests, what_nobody_knows_may_happen_late_or_never);
     tcase_add_test(tests, a_loss_falls_back_once_to_what_is_allowed);
     tcase_add_test(tests, a_loss_of_some_values_takes_no_other);
+    tcase_add_test(tests, of_two_losses_the_one_that_can_less_is_taken);
+    tcase_add_test(tests, many_losses_are_counted);
     tcase_add_test(tests, one_sender_is_served_in_order);
     tcase_add_test(tests, a_limit_ends_the_search);
+    tcase_add_test(tests, too_many_operations_are_not_decided);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
