@@ -44,8 +44,15 @@ static void drop_grant(struct cluster_place *place)
     place->stage = PLACE_RESTING;
 }
 
+static void unwant(struct cluster *c, struct cluster_place *place)
+{
+    c->looking -= place->looked;
+    place->wanted = place->looked = false;
+}
+
 void place_free(struct cluster *c, struct cluster_place *place)
 {
+    unwant(c, place);
     drop_grant(place);
     list_remove(&place->timer);
     keyed_remove(&slot_of(c, place->keyed.key)->places, &place->keyed);
@@ -246,8 +253,10 @@ void place_pump(struct cluster *c, struct cluster_place *place)
         pump_queue(c, place, hint);
     } else if (place->raising && place->stage == PLACE_RESTING) {
         claim(c, place);
+    } else if (place->raising) {
+        place->wanted = true;
     } else {
-        place->wanted = place->raising;
+        unwant(c, place);
     }
     /* R11: not while the lease is over. In order, as long as it is owned: it may be given up. */
     while ((serves(c) || !keeps(c, CLUSTER_R11_EXECUTE)) &&
@@ -276,14 +285,15 @@ bool places_want(const struct cluster *c)
     return false;
 }
 
-void place_want(struct cluster *c, struct key key, struct slice id)
+void place_look(struct cluster *c, struct key key, struct slice id)
 {
     struct cluster_place *place = place_find(c, key);
     if (!place)
         place = place_create(c, key, id);
     if (!place)
         return; /* tried again, or by somebody else */
-    place->wanted = true;
+    c->looking += !place->looked;
+    place->wanted = place->looked = true;
     place_pump(c, place);
 }
 
@@ -328,7 +338,7 @@ static void adopt(struct cluster *c, struct cluster_place *place)
             c->metrics.granted++;
             c->metrics.takeovers += has_copy;
             c->metrics.takeovers_complete += complete;
-            place->wanted = false;
+            unwant(c, place);
         } else {
             owned_remove(c, key);
             dirty_forget(c, key);
@@ -389,7 +399,8 @@ static void raise_epoch(
     if (lower || owned_put(c, message->key, message->epoch) != 0)
         return; /* the claim is repeated */
     place->pins++;
-    place->raising = place->wanted = false;
+    place->raising = false;
+    unwant(c, place);
     place->stage = PLACE_RESTING;
     place->nonce = place->waits = 0;
     place->floor = (struct cluster_epoch){0, 0};
@@ -489,7 +500,7 @@ void place_owned(struct cluster *c, const struct message *message)
     foreign_refuse_queue(c, place);
     place->stage = PLACE_RESTING;
     place->nonce = place->waits = 0;
-    place->wanted = false;
+    unwant(c, place);
     place->refused_by = 0;
     place->refused = (struct cluster_epoch){0, 0};
     list_remove(&place->timer);

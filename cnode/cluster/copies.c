@@ -6,7 +6,13 @@
 
 #include "inside.h"
 
-enum { CLAIMS_AT_ONCE = 1024 }; /* places that looking after copies may make */
+enum {
+    /* Copies that are looked after at once: claimed, or adopted and being compared with the
+     * warehouse. More would not make it faster, and whoever wants one of the objects would find it
+     * in line there. (Slots of a warehouse for what nobody waits for: 16 by default.) */
+    LOOKS_AT_ONCE = 64,
+    SETTLE_MS = 10, /* until it is looked whether some are done; nobody says so */
+};
 
 struct copy *copy_find(struct cluster *c, struct key key)
 {
@@ -336,8 +342,20 @@ static void look_after(struct cluster *c, struct copy *copy)
         return;
     if (!c->draining || !copy_nudge(c, copy, version_epoch(copy->what.version))) {
         hint_drop(c, key); /* what the home said a while ago is no answer */
-        place_want(c, key, copy_id(copy));
+        place_look(c, key, copy_id(copy));
     }
+}
+
+/* In how many ms may it be that the next one is looked after? UINT64_MAX: now. */
+static uint64_t look_wait(const struct cluster *c, uint32_t budget)
+{
+    uint32_t limit = c->options.looks_at_once;
+    if (limit == 0)
+        limit = LOOKS_AT_ONCE;
+    if (budget == 0 || c->looking >= limit)
+        return budget == 0 ? 0 : c->options.retry_ms;
+    uint32_t comparing = c->objects.comparing ? c->objects.comparing(c->objects.context) : 0;
+    return c->looking + comparing >= limit ? SETTLE_MS : UINT64_MAX;
 }
 
 uint64_t copies_advance(struct cluster *c, uint32_t *budget)
@@ -354,8 +372,9 @@ uint64_t copies_advance(struct cluster *c, uint32_t *budget)
             wait = grace - c->now_ms;
             break;
         }
-        if (*budget == 0 || c->places >= CLAIMS_AT_ONCE)
-            return *budget == 0 ? 0 : c->options.retry_ms;
+        uint64_t pause = look_wait(c, *budget);
+        if (pause != UINT64_MAX)
+            return pause;
         --*budget;
         look_after(c, list_entry(link, struct copy, timer));
     }
@@ -364,8 +383,9 @@ uint64_t copies_advance(struct cluster *c, uint32_t *budget)
         uint64_t due = copy->checked_ms + interval;
         if (due > c->now_ms)
             return due - c->now_ms < wait ? due - c->now_ms : wait;
-        if (*budget == 0 || c->places >= CLAIMS_AT_ONCE)
-            return *budget == 0 ? 0 : c->options.retry_ms;
+        uint64_t pause = look_wait(c, *budget);
+        if (pause != UINT64_MAX)
+            return pause;
         --*budget;
         look_after(c, copy);
     }

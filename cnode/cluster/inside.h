@@ -104,6 +104,7 @@ struct cluster_place {
     struct cluster_copy best; /* fetched, or held here */
     bool has_best;
     bool wanted;   /* claims although nobody waits: a copy to look after, a nudge, a higher epoch */
+    bool looked;   /* of wanted: a copy to look after */
     bool raising;  /* owned, under too low an epoch */
     bool locating; /* `where` is outstanding */
     uint8_t pins;  /* in use further up the stack */
@@ -272,6 +273,7 @@ struct cluster {
     uint64_t settling, settled_count;
     uint32_t filling; /* members with offers not sent yet */
     struct link fresh_copies, stale_copies;
+    uint32_t looking;       /* places that are `looked` */
     bool full, room_untold; /* room.c: hardly any RAM for copies; and not said yet */
     uint64_t room_told_ms, room_wanted;
     bool sweeping;        /* dirty objects that no holder has been told of are looked for */
@@ -378,7 +380,7 @@ void place_wait(struct cluster *c, struct cluster_place *place);   /* for retry_
 void place_settle(struct cluster *c, struct cluster_place *place); /* frees it when unused */
 void place_pump(struct cluster *c, struct cluster_place *place);
 void place_retry(struct cluster *c, struct cluster_place *place);
-void place_want(struct cluster *c, struct key key, struct slice id);
+void place_look(struct cluster *c, struct key key, struct slice id);
 /* Of an id without place: claim, grant and adoption at once, where this node is the home. */
 bool place_spared(struct cluster *c, struct key key, struct slice id);
 bool places_want(const struct cluster *c); /* is any of them about to own its id? */

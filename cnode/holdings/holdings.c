@@ -313,6 +313,12 @@ void holdings_store_events(struct holdings *h, struct store_events *events)
     events->released = on_released;
 }
 
+static uint32_t comparing(void *context)
+{
+    const struct holdings *h = context;
+    return store_comparing(h->store);
+}
+
 struct cluster_objects holdings_objects(struct holdings *h)
 {
     return (struct cluster_objects){.context = h,
@@ -325,7 +331,8 @@ struct cluster_objects holdings_objects(struct holdings *h)
         .backed_up = backed_up,
         .give_up = parting_give_up,
         .abandon = parting_abandon,
-        .next = next};
+        .next = next,
+        .comparing = comparing};
 }
 
 void holdings_attach(struct holdings *h, struct store *store, struct cluster *cluster)

@@ -32,6 +32,27 @@ void store_answer_persists(struct store *store, struct object *object, bool all,
     }
 }
 
+bool store_is_wanted(const struct object *object)
+{
+    return object->reads.first || object->persists.first || object->guarded;
+}
+
+void store_set_operation(struct object *object, void *operation)
+{
+    object->operation = operation;
+}
+
+void *store_operation(const struct object *object)
+{
+    return object->operation;
+}
+
+void object_want(struct store *store, struct object *object)
+{
+    if (object->operation && store->events.wanted)
+        store->events.wanted(store->events.context, object);
+}
+
 /* ---- reads ----------------------------------------------------------------------------------- */
 
 bool store_must_look(const struct store *store, struct item *item)
@@ -130,6 +151,7 @@ int store_queue_read(
     if (captured.block)
         store->captured_memory += memory_of(sizeof(struct block) + captured.block->size);
     list_unwritten(store, object);
+    object_want(store, object);
     return STORE_WAIT;
 }
 

@@ -63,6 +63,11 @@ int store_adopt(struct store *store, struct slice id, struct version version,
     return 0;
 }
 
+uint32_t store_comparing(const struct store *store)
+{
+    return store->comparing;
+}
+
 void copy_list(struct store *store, struct object *object, uint64_t now_ms)
 {
     assert(object->item->flags & ITEM_UNKNOWN);

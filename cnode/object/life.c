@@ -106,6 +106,8 @@ void object_load(struct store *store, struct object *object)
 {
     list_remove(&object->link);
     object->stage = OBJECT_LOADING;
+    object->comparing = object->copy != NULL;
+    store->comparing += object->comparing;
     store->metrics.loading++;
     store->events.load(store->events.context, object, item_id(object->item));
 }
@@ -536,6 +538,7 @@ void store_dumped(struct store *store, struct object *object, int status,
     assert(object->stage == OBJECT_DUMPING);
     store_set_now(store, now_ms);
     object->stage = OBJECT_RESTING;
+    object->operation = NULL;
     object->pins++;
     store->metrics.persisting--;
     store->dumping_bytes -= object->dumped_bytes;

@@ -115,8 +115,10 @@ void store_loaded(struct store *store, struct object *object, int status,
     assert(object->stage == OBJECT_LOADING && (status != 0 || value));
     store_set_now(store, now_ms);
     object->stage = OBJECT_RESTING;
+    object->operation = NULL;
     object->pins++;
     store->metrics.loading--;
+    store->comparing -= object->comparing;
     if (!object->item) { /* abandoned */
         object_unpin(store, object, now_ms);
         return;

@@ -312,6 +312,7 @@ int store_persist(
         waiters_push(&store->deadlines, &object->persists, waiter, object, WAITER_PERSIST,
             now_ms + store->options.wait_timeout_ms);
         waiter->state = next ? WAITER_NEXT_DUMP : WAITER_THIS_DUMP;
+        object_want(store, object);
     }
     if (copy_is_listed(object))
         object_load(store, object);

@@ -75,6 +75,7 @@ struct object {
     uint64_t dumped_bytes;
     struct value held_value; /* of `dumped`; none: a tombstone */
     struct copy *copy;       /* or NULL */
+    void *operation;         /* of the load or dump under way: the caller's; or NULL */
     uint64_t retry_at_ms;
     uint32_t pins;
     uint8_t stage;
@@ -89,6 +90,7 @@ struct object {
     bool leave;     /* out of RAM once clean: {p, Id}, and nothing was written since */
     bool outdated;  /* `stored` is not below the grant: no dump before it is */
     bool guarded;   /* reads of the item's version wait for its dump: STORE_ACK_WAREHOUSE */
+    bool comparing; /* LOADING: counted in store.comparing */
 };
 
 struct store {
@@ -118,6 +120,7 @@ struct store {
     struct link retries;           /* objects */
     struct link cold;              /* pages with items that are ITEM_COLD */
     uint64_t dumping_bytes;
+    uint32_t comparing; /* loads under way that began for a copy */
     uint64_t block_memory, object_memory, captured_memory, outside_memory;
     const struct item *kept; /* being written over: neither moves nor leaves */
     uint16_t source_cursor;  /* of compact.c: a slot of pages.source */
@@ -210,6 +213,8 @@ bool store_read_waits(struct store *store, struct item *item);
 /* Queues a read behind what it waits for; it has seen what it sees. STORE_WAIT or BRAIN_ENOMEM. */
 int store_queue_read(
     struct store *store, struct item *item, uint64_t now_ms, struct store_waiter *waiter);
+/* Somebody waits for it now: says so to who serves its load or dump. */
+void object_want(struct store *store, struct object *object);
 /* Answers the reads that wait for nothing any more and for nobody before them. Pin the object.
  * Those for which the warehouse was to be looked at see what the item is, if that is sure now. */
 void store_release_reads(struct store *store, struct object *object);

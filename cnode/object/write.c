@@ -310,6 +310,7 @@ static int dump_now(
     if (waiter)
         waiters_push(&store->deadlines, &object->persists, waiter, object, WAITER_STORED,
             now_ms + store->options.wait_timeout_ms);
+    object_want(store, object);
     if (object->stage == OBJECT_LISTED)
         object_hurry(store, object);
     else

@@ -82,6 +82,14 @@ static const _Atomic uint64_t *lease_of(const struct storage *storage)
 
 /* ---- store -> warehouse ---------------------------------------------------------------------- */
 
+static void submit(
+    struct storage *storage, struct object *object, struct warehouse_request *request)
+{
+    atomic_init(&request->wanted, store_is_wanted(object));
+    store_set_operation(object, request);
+    warehouse_submit(storage->warehouse, request);
+}
+
 static void on_load(void *context, struct object *object, struct slice id)
 {
     struct storage *storage = context;
@@ -92,7 +100,7 @@ static void on_load(void *context, struct object *object, struct slice id)
         return;
     }
     request->owner = object;
-    warehouse_submit(storage->warehouse, request);
+    submit(storage, object, request);
 }
 
 static void on_dump(void *context, struct object *object, struct slice id, struct version version,
@@ -113,7 +121,13 @@ static void on_dump(void *context, struct object *object, struct slice id, struc
     request->expected_known = expected != NULL;
     if (expected != NULL)
         request->expected = *expected;
-    warehouse_submit(storage->warehouse, request);
+    submit(storage, object, request);
+}
+
+static void on_wanted(void *context, struct object *object)
+{
+    struct storage *storage = context;
+    warehouse_want(storage->warehouse, store_operation(object));
 }
 
 void storage_set_aside(
@@ -203,6 +217,7 @@ void storage_read_stored(struct storage *storage, void *asker, struct slice id)
     }
     request->owner = asker;
     request->purpose = FOR_ASKER;
+    atomic_init(&request->wanted, true);
     warehouse_submit(storage->warehouse, request);
 }
 
@@ -217,7 +232,7 @@ static void note_health(struct storage *storage, const struct warehouse_request 
             log_error("warehouse %s fails: %s; dirty objects stay in RAM and are tried again",
                 warehouse_name(storage->warehouse), warehouse_last_error(storage->warehouse));
     } else if (storage->failures > 0 && request->status != BRAIN_ENOMEM &&
-               request->status != BRAIN_ESHUTDOWN) {
+               request->status != BRAIN_ESHUTDOWN && request->status != BRAIN_ETIMEOUT) {
         log_info("warehouse %s works again after %llu failures", warehouse_name(storage->warehouse),
             (unsigned long long)storage->failures);
         storage->failures = 0;
@@ -435,6 +450,7 @@ static int open_store(
         .context = storage,
         .load = on_load,
         .dump = on_dump,
+        .wanted = on_wanted,
         .set_aside = on_set_aside,
         .answer = on_answer,
     };

@@ -22,6 +22,7 @@ struct warehouse_options storage_warehouse_options(const struct config *config)
         .data_dir = config->data_dir,
         .map_bytes = config->local_map_size,
         .value_limit_bytes = config->max_object_bytes,
+        .patience_ms = config->server_exec_timeout,
         .s3 =
             {
                 .endpoint = config->s3_endpoint,

@@ -23,7 +23,7 @@ enum { WAREHOUSE_TEXT = 512 }; /* bytes of a sentence, with its NUL */
 
 struct driver_limits {
     unsigned parallel;   /* requests under way at once, at least 1 */
-    uint64_t request_ms; /* a request is over so long after it was submitted, retries included */
+    uint64_t request_ms; /* a request is over so long after it began, retries included */
     uint64_t stop_ms;    /* at close, everything is over so long after that */
 };
 

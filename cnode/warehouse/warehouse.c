@@ -60,6 +60,7 @@ struct warehouse {
     struct request_list loads, writes, completed; /* with a driver of events: all in `loads` */
     char failure[WAREHOUSE_TEXT]; /* why the last request with BRAIN_EWAREHOUSE failed */
     bool taking_back;             /* dumps that have not begun */
+    bool promoting;               /* requests have become wanted */
     bool closing;                 /* the thread ends when its queues are empty */
     bool stopped;                 /* it has */
 
@@ -69,6 +70,8 @@ struct warehouse {
     struct request_list over; /* completed in this turn */
     bool told;                /* the driver knows that the warehouse closes */
     uint64_t stop_ms;         /* then: when everything is over */
+    uint64_t answered_ms;     /* when the store last answered anything */
+    uint64_t patience_ms;     /* that a load is waited for, at least limits.request_ms */
 };
 
 static const struct warehouse_driver *const drivers[] = {
@@ -202,6 +205,8 @@ static void on_complete(void *context, struct warehouse_request *request, const 
     struct warehouse *warehouse = context;
     dispatch_done(&warehouse->dispatch, request);
     list_append(&warehouse->over, request);
+    if (request->status != BRAIN_EWAREHOUSE)
+        warehouse->answered_ms = driver_now_ms();
     if (error[0] != '\0')
         note_failure(warehouse, error);
 }
@@ -216,7 +221,8 @@ static bool take_submitted(struct warehouse *warehouse)
     pthread_mutex_lock(&warehouse->lock);
     list_move(&fresh, &warehouse->loads);
     bool closing = warehouse->closing, taking_back = warehouse->taking_back;
-    warehouse->taking_back = false;
+    bool promoting = warehouse->promoting;
+    warehouse->taking_back = warehouse->promoting = false;
     if (closing && fresh.first == NULL && warehouse->dispatch.count == 0 &&
         warehouse->over.first == NULL)
         warehouse->stopped = true;
@@ -231,11 +237,11 @@ static bool take_submitted(struct warehouse *warehouse)
         warehouse->driver->stop(warehouse->state, warehouse->stop_ms);
     }
     while ((request = list_take(&fresh)) != NULL) {
-        request->deadline_ms = now_ms + warehouse->limits.request_ms;
-        if (warehouse->told && request->deadline_ms > warehouse->stop_ms)
-            request->deadline_ms = warehouse->stop_ms;
+        request->queued_ms = now_ms;
         dispatch_add(&warehouse->dispatch, request);
     }
+    if (promoting)
+        dispatch_promote(&warehouse->dispatch, now_ms);
     while (taking_back && (request = dispatch_take_back(&warehouse->dispatch)) != NULL) {
         request->status = BRAIN_ESHUTDOWN;
         list_append(&warehouse->over, request);
@@ -243,16 +249,46 @@ static bool take_submitted(struct warehouse *warehouse)
     return true;
 }
 
-static void sweep(struct warehouse *warehouse, uint64_t now_ms)
+static void expire(
+    struct warehouse *warehouse, uint64_t since_ms, bool loads, int status, const char *error)
 {
     struct warehouse_request *request;
-    while ((request = dispatch_expire(&warehouse->dispatch, now_ms)) != NULL) {
-        request->status = BRAIN_EWAREHOUSE;
+    while ((request = dispatch_expire(&warehouse->dispatch, since_ms, loads)) != NULL) {
+        request->status = status;
         list_append(&warehouse->over, request);
-        note_failure(warehouse, warehouse->told
-                                    ? "the warehouse closed before the request's turn came"
-                                    : "the store is too slow: the request's turn did not come");
+        if (error != NULL)
+            note_failure(warehouse, error);
     }
+}
+
+static bool stands_still(const struct warehouse *warehouse, uint64_t now_ms)
+{
+    return now_ms >= warehouse->answered_ms + warehouse->limits.request_ms;
+}
+
+/* What waits for its turn has not failed as long as the store answers those whose turn it is. */
+static void sweep(struct warehouse *warehouse, uint64_t now_ms)
+{
+    if (warehouse->told && now_ms >= warehouse->stop_ms)
+        expire(warehouse, UINT64_MAX, false, BRAIN_EWAREHOUSE,
+            "the warehouse closed before the request's turn came");
+    else if (stands_still(warehouse, now_ms))
+        expire(warehouse, now_ms - warehouse->limits.request_ms, false, BRAIN_EWAREHOUSE,
+            "the store answers nothing: the request's turn did not come");
+    if (now_ms > warehouse->patience_ms)
+        expire(warehouse, now_ms - warehouse->patience_ms, true, BRAIN_ETIMEOUT, NULL);
+}
+
+/* Its time runs since it was submitted, or since the store last answered anything: a store that
+ * answers nothing is not given as much for each. */
+static void begin(struct warehouse *warehouse, struct warehouse_request *request)
+{
+    const uint64_t since_ms =
+        request->queued_ms > warehouse->answered_ms ? request->queued_ms : warehouse->answered_ms;
+    request->deadline_ms = since_ms + warehouse->limits.request_ms;
+    if (warehouse->told && request->deadline_ms > warehouse->stop_ms)
+        request->deadline_ms = warehouse->stop_ms;
+    warehouse->driver->begin(warehouse->state, request);
 }
 
 static void *run_events(void *argument)
@@ -265,14 +301,17 @@ static void *run_events(void *argument)
     list_init(&warehouse->over);
     driver->start(warehouse->state, events, &warehouse->limits);
     dispatch_init(&warehouse->dispatch, warehouse->limits.parallel);
+    warehouse->answered_ms = driver_now_ms();
+    if (warehouse->patience_ms < warehouse->limits.request_ms)
+        warehouse->patience_ms = warehouse->limits.request_ms;
     while (take_submitted(warehouse)) {
         uint64_t now_ms = driver_now_ms();
-        if (now_ms >= sweep_ms) {
+        if (now_ms >= sweep_ms || stands_still(warehouse, now_ms)) {
             sweep(warehouse, now_ms);
             sweep_ms = now_ms + SWEEP_MS;
         }
         while ((request = dispatch_next(&warehouse->dispatch)) != NULL)
-            driver->begin(warehouse->state, request);
+            begin(warehouse, request);
         if (warehouse->over.first != NULL)
             complete(warehouse, &warehouse->over, "");
         else
@@ -334,6 +373,20 @@ void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *req
         uv_async_send(&warehouse->wake_owner);
 }
 
+void warehouse_want(struct warehouse *warehouse, struct warehouse_request *request)
+{
+    if (warehouse->driver->begin == NULL || /* a batch of loads goes before any write */
+        atomic_load_explicit(&request->wanted, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&warehouse->lock);
+    atomic_store_explicit(&request->wanted, true, memory_order_relaxed);
+    bool first = !warehouse->promoting;
+    warehouse->promoting = true;
+    if (first && !warehouse->stopped)
+        wake_thread(warehouse);
+    pthread_mutex_unlock(&warehouse->lock);
+}
+
 void warehouse_take_back(struct warehouse *warehouse)
 {
     if (warehouse->driver->begin == NULL)
@@ -365,7 +418,7 @@ static void deliver(struct warehouse *warehouse, struct warehouse_request *reque
         pthread_mutex_lock(&warehouse->lock);
         memcpy(warehouse->error, warehouse->failure, sizeof(warehouse->error));
         pthread_mutex_unlock(&warehouse->lock);
-    } else if (request->status != BRAIN_ESHUTDOWN) {
+    } else if (request->status != BRAIN_ESHUTDOWN && request->status != BRAIN_ETIMEOUT) {
         warehouse->error[0] = '\0';
     }
     warehouse->done(warehouse->context, request);
@@ -482,6 +535,7 @@ int warehouse_open(struct warehouse **warehouse_out, uv_loop_t *loop,
     warehouse->driver = driver;
     warehouse->done = done;
     warehouse->context = context;
+    warehouse->patience_ms = options->patience_ms;
     list_init(&warehouse->loads);
     list_init(&warehouse->writes);
     list_init(&warehouse->completed);

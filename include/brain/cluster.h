@@ -213,6 +213,9 @@ struct cluster_objects {
      * (ID_LIMIT bytes), of size 0: none on this part of the way, go on. false: no more, and the
      * cursor is 0 again. All are seen that stay. */
     bool (*next)(void *context, uint64_t *cursor, uint8_t *id, size_t *id_size);
+    /* How many objects that were adopted with a copy are being compared with the warehouse now: as
+     * long as there are many, copies that nobody asks for are left where they are. NULL: none. */
+    uint32_t (*comparing)(void *context);
 };
 
 /* ---- the cluster ------------------------------------------------------------------------------
@@ -276,6 +279,7 @@ struct cluster_options {
         report_timeout_ms;  /* R12: silence of a member; three times in it each says something */
     uint64_t view_lag_ms;   /* R12: for how long the installed view may be an older one */
     uint64_t copy_check_ms; /* how often a holder asks whether its copy is still owned */
+    uint32_t looks_at_once; /* copies that are looked after at once; 0: 64 */
     uint64_t tombstone_keep_ms;  /* R10: a copy is trusted for nine tenths of it, after its owner
                                     wanted it last */
     uint32_t handoff_uses;       /* uses in a row through one other node that move an object there;

@@ -130,6 +130,10 @@ struct store_events {
      * block must be copied). With a journal, its record is there: store_written has said so. */
     void (*dump)(void *context, struct object *object, struct slice id, struct version version,
         const struct version *expected, const struct value *value);
+    /* Somebody waits now for a load or dump that was asked for, and is not answered yet; perhaps
+     * somebody did before. Only for objects with store_set_operation; may not call back into the
+     * store. NULL: nobody minds. */
+    void (*wanted)(void *context, struct object *object);
     /* Keep this value under a conflict name: the warehouse holds a newer one that is not ours.
      * `value` NULL: it was a delete; there is nothing to keep. */
     void (*set_aside)(
@@ -251,6 +255,13 @@ void store_loaded(struct store *store, struct object *object, int status,
 void store_dumped(struct store *store, struct object *object, int status,
     const struct version *stored, uint64_t now_ms);
 
+/* Of an object whose load or dump was asked for, and is not answered yet. Does somebody wait for
+ * it: a read, or who is told when it is dumped? */
+bool store_is_wanted(const struct object *object);
+/* What serves it, for `wanted`; the caller's own, forgotten with the answer. */
+void store_set_operation(struct object *object, void *operation);
+void *store_operation(const struct object *object);
+
 /* The journal has all records up to and with `seq` (status 0), or failed to append them
  * (BRAIN_EJOURNAL): whoever waits for them, or for a dump that waits for them, hears it, the values
  * stay dirty in RAM; a later status 0 for them only moves on. Dumps of these versions begin with
@@ -325,6 +336,10 @@ int store_replace(struct store *store, struct slice id, uint64_t hash, const str
  * when its write fails, for want of memory or a journal: then as above). 0 or BRAIN_ENOMEM. */
 int store_adopt(struct store *store, struct slice id, struct version version,
     const struct value *value, bool complete, uint64_t now_ms);
+
+/* How many adopted objects the warehouse is being read for now: not those that wait for another
+ * try. */
+uint32_t store_comparing(const struct store *store);
 
 /* R4: `grant` has a higher epoch for this id now: what is dirty is written again under it
  * (recorded, told by `written`), and dumped at once if a dump waited for that. 0; BRAIN_ENOMEM,

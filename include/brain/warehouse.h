@@ -6,6 +6,7 @@
 #ifndef BRAIN_WAREHOUSE_H
 #define BRAIN_WAREHOUSE_H
 
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "brain/metrics.h"
@@ -26,11 +27,17 @@ struct warehouse_request {
     struct {                                    /* private to the warehouse's thread (dispatch.h) */
         struct warehouse_request *chain;        /* of ids that hash alike */
         struct warehouse_request *first, *last; /* of the same id, behind this one */
+        uint64_t number;                        /* in the order in which they became firsts */
+        bool wanted, under_way;
     } lane;
     void *driver;         /* private to the driver while it serves the request */
-    uint64_t deadline_ms; /* private: over by then, whatever happens */
+    uint64_t queued_ms;   /* private: waits for its turn since then */
+    uint64_t deadline_ms; /* private: begun, and over by then, whatever happens */
     uint32_t id_hash;     /* private */
     enum warehouse_operation operation;
+    /* Does somebody wait for it? Network stores serve such a request before others. Set it before
+     * warehouse_submit; after that, by warehouse_want. */
+    atomic_bool wanted;
     void *owner;      /* the caller's own: the object, or who else asked */
     unsigned purpose; /* the caller's own */
     uint8_t id[1024];
@@ -46,9 +53,10 @@ struct warehouse_request {
     const _Atomic uint64_t *lease_until_ms;
     /* Result: */
     int status;            /* load: 0, BRAIN_ENOENT (also for a tombstone), BRAIN_ECORRUPT,
-                              BRAIN_EWAREHOUSE. dump: 0 (also when this very version was there
-                              already), BRAIN_ECONFLICT, BRAIN_EWAREHOUSE, BRAIN_ECORRUPT (what is
-                              there is not ours: left untouched), BRAIN_ESHUTDOWN (taken back) */
+                              BRAIN_EWAREHOUSE, BRAIN_ETIMEOUT (not begun). dump: 0 (also when this very
+                              version was there            already), BRAIN_ECONFLICT, BRAIN_EWAREHOUSE,
+                              BRAIN_ECORRUPT            (what is            there is not ours: left untouched),
+                              BRAIN_ESHUTDOWN (taken back) */
     struct version stored; /* load: version found; dump conflict: version there, zero for nothing */
     bool stored_known;
     bool stored_tombstone;
@@ -83,7 +91,7 @@ struct s3_options {
     const char *access_key, *secret_key, *session_token;
     const char *profile; /* "": AWS_PROFILE, else "default" */
     uint32_t parallel;   /* requests under way at once; writes take at most half of them */
-    uint64_t timeout_ms; /* a request is over after it, waiting and retries included */
+    uint64_t timeout_ms; /* a request that began is over after it, retries included */
     uint64_t connect_timeout_ms;
     uint64_t stall_timeout_ms; /* without a byte for so long, an attempt has failed */
     bool require_conditions;   /* refuse a store without conditional writes */
@@ -98,7 +106,7 @@ struct ftp_options {
     bool tls;            /* explicit TLS, required for commands and data */
     const char *ca_file; /* PEM; "": the system's certificates */
     uint32_t parallel;   /* connections, 1 to 64; writes take at most half of them */
-    uint64_t timeout_ms; /* a request is over after it, waiting and retries included */
+    uint64_t timeout_ms; /* a request that began is over after it, retries included */
 };
 
 struct warehouse_options {
@@ -106,6 +114,7 @@ struct warehouse_options {
     const char *data_dir;       /* local: the directory, made if absent */
     uint64_t map_bytes;         /* local: first size of the memory map; grows as needed */
     uint64_t value_limit_bytes; /* network stores: a larger value is not read; 0: 1 GiB */
+    uint64_t patience_ms;       /* network stores: how long somebody waits for a load */
     struct s3_options s3;
     struct ftp_options ftp;
 };
@@ -125,9 +134,17 @@ typedef void (*warehouse_done_cb)(void *context, struct warehouse_request *reque
 int warehouse_open(struct warehouse **warehouse, uv_loop_t *loop,
     const struct warehouse_options *options, warehouse_done_cb done, void *context,
     struct version *epoch, const char **why);
-/* Never blocks. Loads overtake dumps of other ids; requests for one id keep their order. With a
- * network store each is over within its deadline, at worst with BRAIN_EWAREHOUSE. */
+/* Never blocks. Loads overtake dumps of other ids, what is `wanted` overtakes what is not; requests
+ * for one id keep their order. With a network store each that has begun is over within timeout_ms,
+ * at worst with BRAIN_EWAREHOUSE (less when the store has answered nothing for a while). One that
+ * has not begun, because others are before it, waits as long as the store answers those: it is over
+ * with BRAIN_EWAREHOUSE when the store has answered nothing for timeout_ms, and a load that is
+ * wanted with BRAIN_ETIMEOUT after patience_ms (or timeout_ms, whichever is longer): nobody waits
+ * for it any more. */
 void warehouse_submit(struct warehouse *warehouse, struct warehouse_request *request);
+/* Somebody has come to wait for what was submitted, and is not `done` yet. Cheap when that was said
+ * before. */
+void warehouse_want(struct warehouse *warehouse, struct warehouse_request *request);
 /* Dumps of a network store that have not begun are over with BRAIN_ESHUTDOWN, those that were
  * submitted before this call; soon, not within it. */
 void warehouse_take_back(struct warehouse *warehouse);

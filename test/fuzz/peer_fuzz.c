@@ -139,7 +139,7 @@ static void live(const uint8_t *data, size_t size)
         .term_limits = limits};
     struct cluster_events events = {.send = send, .answer = answer};
     struct cluster_objects objects = {NULL, adopt, raise_epoch, execute, execute, peek,
-        in_warehouse, backed_up, give_up, abandon, next};
+        in_warehouse, backed_up, give_up, abandon, next, NULL};
     struct cluster_member members[] = {{slice_of_string("a@n"), 102}, {slice_of_string("b@n"), 101},
         {slice_of_string("c@n"), 103}};
     struct cluster_view view = {7, 3, members};

@@ -532,6 +532,15 @@ bool net_idle(struct net *net, int number, const char *id)
     return true;
 }
 
+static uint32_t comparing(void *context)
+{
+    const struct net_node *node = context;
+    uint32_t count = 0;
+    for (const struct net_object *object = node->objects; object; object = object->next)
+        count += object->has_copy && object->loads > 0;
+    return count;
+}
+
 const struct cluster_objects net_objects = {
     .adopt = adopt,
     .raise = raise_epoch,
@@ -543,4 +552,5 @@ const struct cluster_objects net_objects = {
     .give_up = give_up,
     .abandon = abandon,
     .next = next,
+    .comparing = comparing,
 };

@@ -319,7 +319,7 @@ void cost_member_start(struct member *member)
         .term_limits = {32, 100000}};
     struct cluster_events events = {.context = member, .send = on_send, .answer = on_answer};
     struct cluster_objects objects = {member, on_adopt, on_raise, on_execute, on_read_stored,
-        on_peek, on_in_warehouse, on_backed_up, on_give_up, on_abandon, on_next};
+        on_peek, on_in_warehouse, on_backed_up, on_give_up, on_abandon, on_next, NULL};
     member->core = cost_need(cluster_create(&options, events, objects));
 }
 

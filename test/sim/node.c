@@ -121,6 +121,7 @@ struct cluster *node_make_core(struct node *node, struct cluster_objects objects
         .report_timeout_ms = 500,
         .view_lag_ms = 400,
         .copy_check_ms = 300,
+        .looks_at_once = 2,
         .tombstone_keep_ms = plan->tombstone_keep_ms,
         .handoff_uses = plan->handoff_uses,
         .hints_limit = plan->hints_limit,

@@ -332,6 +332,25 @@ def test_refusals_are_told_at_once(plain, new_tool):
         assert tool.dump("k", "0.1.1", "10:1", NONE).status == "ok"
 
 
+def test_what_waits_for_its_turn_has_not_failed(plain, new_tool):
+    """More requests than the store serves within `timeout`: as long as it answers, none of them is over for that. What
+    somebody waits for is served before the rest."""
+    with FtpProxy(("127.0.0.1", plain.port)) as proxy:
+        tool = new_tool(plain, port=proxy.port, parallel=4, timeout=1500, patience=60000)
+        assert tool.dump("k0", "0.1.1", "10:1", NONE).status == "ok"
+        proxy.add(late_answer(0.2), methods="NLST")
+        looks = [tool.submit("look", f"look{number}") for number in range(30)]
+        dumps = [tool.submit("dump", f"dump{number}", "0.1.1", NONE, "10:1") for number in range(30)]
+        loads = [tool.submit("load", f"load{number}") for number in range(40)]
+        answers = {number: tool.answer(number) for number in looks + dumps + loads}
+        assert {answers[number].status for number in looks + loads} == {"not_found"}
+        assert {answers[number].status for number in dumps} == {"ok"}
+        assert max(answer.ms for answer in answers.values()) > 2 * 1500, "the store was not slow enough for the test"
+        order = list(tool.answers)
+        assert sum(order.index(number) < order.index(loads[-1]) for number in looks + dumps) < 30
+        assert tool.load("k0").status == "ok"
+
+
 def test_slow_answers_hold_nobody_else_up(plain, new_tool):
     with FtpProxy(("127.0.0.1", plain.port)) as proxy:
         tool = new_tool(plain, port=proxy.port, parallel=8)

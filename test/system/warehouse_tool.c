@@ -4,6 +4,7 @@
  *   warehouse_tool manager=ftp host=127.0.0.1 port=2121 user=... pass=... dir=...
  *
  *   load ID                          ID: hex
+ *   look ID                          a load that nobody waits for
  *   dump ID VERSION EXPECTED VALUE   VERSION: view.counter.seq; EXPECTED: the same, or - for not
  *   delete ID VERSION EXPECTED       known; VALUE: size:seed, an Erlang binary of so many bytes
  *   aside ID VERSION VALUE
@@ -120,8 +121,9 @@ static bool submit(struct job *job, char *line)
         words[count++] = word;
     if (count < 2 || !read_id(request, words[1]))
         return false;
-    if (count == 2 && strcmp(words[0], "load") == 0) {
+    if (count == 2 && (strcmp(words[0], "load") == 0 || strcmp(words[0], "look") == 0)) {
         request->operation = WAREHOUSE_LOAD;
+        request->wanted = words[0][2] == 'a';
         return true;
     }
     if (count == 3 && strcmp(words[0], "forget") == 0) {
@@ -203,6 +205,7 @@ static bool set_option(struct warehouse_options *options, const char *name, cons
         {"manager", &options->manager, NULL, NULL},
         {"data_dir", &options->data_dir, NULL, NULL},
         {"value_limit", NULL, &options->value_limit_bytes, NULL},
+        {"patience", NULL, &options->patience_ms, NULL},
         {"endpoint", &options->s3.endpoint, NULL, NULL},
         {"region", &options->s3.region, NULL, NULL},
         {"bucket", &options->s3.bucket, NULL, NULL},

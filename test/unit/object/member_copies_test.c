@@ -63,6 +63,49 @@ START_TEST(a_complete_copy_is_a_write_at_once)
 }
 END_TEST
 
+/* For what is under way it is told when somebody comes to wait for it. */
+START_TEST(what_is_waited_for)
+{
+    adopt("a", v(4, 4, 7), "copy");
+    ck_assert(!asked[0].wanted);
+    ck_assert_uint_eq(store_comparing(store), 1);
+    ck_assert_int_eq(get("a", &w[0]), STORE_WAIT);
+    ck_assert(asked[0].wanted);
+    /* It fails, and is tried again when somebody asks. */
+    load_fails(0);
+    ck_assert_uint_eq(store_comparing(store), 0);
+    get("a", &w[0]);
+    ck_assert(asked[1].wanted);
+    ck_assert_uint_eq(store_comparing(store), 1);
+    loaded(1, NONE, NULL);
+    ck_assert_uint_eq(store_comparing(store), 0);
+    /* Nobody waits for a dump; until somebody does. */
+    persist("a", NULL);
+    assert_asked(2, true, "a", v(5, 1, 1));
+    ck_assert(!asked[2].wanted);
+    persist("a", &w[0]);
+    ck_assert(asked[2].wanted);
+    dumped(2, 0);
+    /* A write that waits for the warehouse; and one that waits for the end of another's dump. */
+    set_as("b", "1", STORE_ACK_WAREHOUSE, &w[0]);
+    ck_assert(asked[3].dump && asked[3].wanted);
+    set("c", "1");
+    persist("c", NULL);
+    ck_assert(asked[4].dump && !asked[4].wanted);
+    set_as("c", "2", STORE_ACK_WAREHOUSE, &w[1]);
+    ck_assert(asked[4].wanted);
+    /* A read of what is not in RAM. */
+    get("d", &w[2]);
+    ck_assert(!asked[5].dump && asked[5].wanted);
+    ck_assert_uint_eq(store_comparing(store), 0);
+    loaded(5, NONE, NULL);
+    dumped(3, 0);
+    dumped(4, 0);
+    ck_assert(asked[6].dump && asked[6].wanted);
+    dumped(6, 0);
+}
+END_TEST
+
 /* It cannot be written: then it is compared, as any other. */
 START_TEST(a_complete_copy_that_cannot_be_written_is_compared)
 {
@@ -348,6 +391,7 @@ int main(void)
     tcase_add_test(tcase, a_copy_that_is_greater_becomes_a_write);
     tcase_add_test(tcase, a_complete_copy_is_a_write_at_once);
     tcase_add_test(tcase, a_complete_copy_that_cannot_be_written_is_compared);
+    tcase_add_test(tcase, what_is_waited_for);
     tcase_add_test(tcase, a_copy_that_is_not_greater_gives_way);
     tcase_add_test(tcase, a_copy_may_be_a_tombstone);
     tcase_add_test(tcase, a_copy_waits_for_a_load_as_long_as_it_takes);

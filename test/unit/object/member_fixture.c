@@ -68,7 +68,17 @@ static void ask(struct object *object, struct slice id, bool dump)
     memset(&asked[asked_count], 0, sizeof(asked[0]));
     asked[asked_count].object = object;
     asked[asked_count].dump = dump;
+    asked[asked_count].wanted = store_is_wanted(object);
+    store_set_operation(object, &asked[asked_count]);
     memcpy(asked[asked_count++].id, id.data, id.size < 15 ? id.size : 15);
+}
+
+static void on_wanted(void *context, struct object *object)
+{
+    (void)context;
+    struct asked *operation = store_operation(object);
+    ck_assert(!operation->over);
+    operation->wanted = true;
 }
 
 static void on_load(void *context, struct object *object, struct slice id)
@@ -247,6 +257,7 @@ void open_with(uint64_t memory_limit)
         .memory_limit_bytes = memory_limit};
     struct store_events events = {.load = on_load,
         .dump = on_dump,
+        .wanted = on_wanted,
         .set_aside = on_set_aside,
         .answer = on_answer,
         .member = told,

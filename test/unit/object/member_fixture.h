@@ -10,7 +10,7 @@ enum { ASKED_MAX = 256, RECORDS_MAX = 4096, TTL = 1000, LOG_SIZE = 4096 };
 /* A load or a dump that the store asked for. */
 struct asked {
     struct object *object;
-    bool dump, expected_known, over;
+    bool dump, expected_known, over, wanted;
     struct version version, expected;
     char id[16], value[16];
 };
