@@ -39,9 +39,9 @@ def reason(answer):
     return str(answer[1]) if isinstance(answer, tuple) and answer[0] == "error" else None
 
 
-def await_values(member, expected, seconds, also=()):
+def await_values(member, expected, seconds, also=(), waiting=WAITING):
     """Every id is read through `member` until it is answered: by its expected value (or one of `also`), within
-    `seconds`. Returns what each was."""
+    `seconds`; meanwhile it may be answered one of the errors `waiting`. Returns what each was."""
     deadline, found = time.monotonic() + seconds, {}
     while len(found) < len(expected):
         missing = [id for id in expected if id not in found]
@@ -54,7 +54,7 @@ def await_values(member, expected, seconds, also=()):
             time.sleep(0.1)
             continue
         for id, answer in zip(missing, answers):
-            if reason(answer) in WAITING:
+            if reason(answer) in waiting:
                 continue
             value = None if answer == "ko" else value_of(answer)
             assert value == expected[id] or value in also, (id, value, expected[id])
