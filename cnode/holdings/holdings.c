@@ -160,7 +160,9 @@ static void on_written(void *member, struct slice id, struct version version,
     h->holders_expected = holders != 0;
     if (h->records.count > 0)
         record_superseded(h, id, version);
-    bool replicated = replicated_written(h, id, version, value, holders == 0);
+    /* Without holders a write that waits for the warehouse is nowhere else until it is there. */
+    const bool held = holders == 0 && !(writing && writing->ack == STORE_ACK_WAREHOUSE);
+    bool replicated = replicated_written(h, id, version, value, held);
     unbacked_written(h, id, version, !writing || asks_for_holders(writing->ack) || replicated,
         replicated && holders == 0 ? 1 : holders);
     if (!writing)

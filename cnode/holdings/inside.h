@@ -191,6 +191,9 @@ void unbacked_reached(struct holdings *h, struct slice id, struct version versio
 void unbacked_wait(
     struct holdings *h, struct unbacked *entry, struct execution *execution, struct version needs);
 void unbacked_leave(struct holdings *h, struct execution *execution); /* takes it out again */
+/* Nobody will say that what is needed was reached: what is read from now on does not wait for it.
+ */
+void unbacked_superseded(struct holdings *h, struct slice id);
 /* The object is gone, nobody waits. */
 void unbacked_forget(struct holdings *h, struct slice id);
 void unbacked_flush(struct holdings *h);

@@ -56,3 +56,8 @@ void holdings_replicated(struct holdings *h, struct slice id, struct version ver
     if (h->replicas.wait)
         unbacked_reached(h, id, version, false);
 }
+
+void holdings_superseded(struct holdings *h, struct slice id)
+{
+    unbacked_superseded(h, id);
+}

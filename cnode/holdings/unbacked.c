@@ -134,6 +134,16 @@ void unbacked_compared(struct holdings *h, struct slice id)
     review(h, entry);
 }
 
+/* Of a former ownership: what is written since has told its own version, which is newer. */
+void unbacked_superseded(struct holdings *h, struct slice id)
+{
+    struct unbacked *entry = unbacked_find(h, id);
+    if (!entry)
+        return;
+    entry->needed = (struct version){0, 0, 0};
+    review(h, entry);
+}
+
 void unbacked_forget(struct holdings *h, struct slice id)
 {
     struct unbacked *entry = unbacked_find(h, id);

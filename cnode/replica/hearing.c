@@ -37,9 +37,12 @@ static void take(struct replica *r, struct peer *peer, struct entry *entry,
     } else if (state == REPLICA_VALUE) {
         state = REPLICA_NONE;
     }
+    const bool was_told = entry->teller == NULL && entry->telling != NULL;
     telling_free(r, entry);
     entry_take_over(r, entry, peer);
     entry_set(r, entry, message->epoch, message->version, state, value);
+    if (was_told && r->events.superseded)
+        r->events.superseded(r->events.context, message->id);
 }
 
 static void hear(struct replica *r, struct peer *peer, const struct replica_message *message,
@@ -60,8 +63,11 @@ static void hear(struct replica *r, struct peer *peer, const struct replica_mess
         r->metrics.messages_dropped++; /* not acknowledged: it is offered again */
         return;
     }
-    const int order = word_compare(epoch, message->version, entry->epoch, entry->version);
-    if (order > 0 || (order == 0 && entry->teller == peer && entry->state == REPLICA_NONE))
+    const int order = keeps(r, RULE_REPLICA_WORD)
+                          ? word_compare(epoch, message->version, entry->epoch, entry->version)
+                          : version_compare(message->version, entry->version);
+    if (order > 0 || !keeps(r, RULE_REPLICA_NEWEST) ||
+        (order == 0 && entry->teller == peer && entry->state == REPLICA_NONE))
         take(r, peer, entry, message, whole);
     acknowledge(r, peer, message->id, entry->epoch, entry->version);
 }

@@ -106,6 +106,16 @@ struct replica {
     struct telling *spare_telling;
 };
 
+/* Is this rule kept? Always, but in the simulator. */
+static inline bool keeps(const struct replica *r, enum replica_rule rule)
+{
+#ifdef BRAIN_BREAKABLE
+    return (r->options.broken & REPLICA_BREAK(rule)) == 0;
+#else
+    (void)r, (void)rule;
+    return true;
+#endif
+}
 static inline bool version_is_none(struct version version)
 {
     return version.view == 0 && version.counter == 0 && version.seq == 0;

@@ -49,7 +49,9 @@ void look_whether_readable(struct replica *r)
 {
     uint32_t behind = 0;
     for (uint32_t slot = 0; slot < r->slots_count; slot++)
-        behind += r->slots[slot] != NULL && !(r->slots[slot]->agrees && r->slots[slot]->ended);
+        behind +=
+            r->slots[slot] != NULL &&
+            !(r->slots[slot]->agrees && (r->slots[slot]->ended || !keeps(r, RULE_REPLICA_END)));
     r->metrics.members_behind = behind;
     r->readable = r->in && !r->incomplete && !r->overflowed && behind == 0;
     r->metrics.readable = r->readable;
@@ -125,7 +127,7 @@ static bool take_leave(struct replica *r, const struct cluster_view *view)
         struct peer *peer = r->slots[slot];
         if (peer == NULL || is_listed(view, peer->incarnation))
             continue;
-        anew |= !peer->ended;
+        anew |= !peer->ended && keeps(r, RULE_REPLICA_ROUND);
         peer_leave(r, peer);
     }
     return anew;

@@ -131,8 +131,8 @@ static int found(struct replica *r, const struct entry *entry, struct value *val
 static bool is_good(const struct replica *r, const struct entry *entry)
 {
     if (entry->teller != NULL)
-        return entry->teller->present;
-    if (entry->number <= r->unproven)
+        return entry->teller->present || !keeps(r, RULE_REPLICA_GONE);
+    if (entry->number <= r->unproven && keeps(r, RULE_REPLICA_UNPROVEN))
         return false;
     return entry->telling == NULL || version_equal(entry->telling->version, entry->version);
 }

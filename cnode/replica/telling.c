@@ -158,7 +158,8 @@ static void all_have_it(struct replica *r, struct telling *telling)
 /* Another owner, who is gone, may have told others something newer since. */
 static bool is_in_doubt(const struct replica *r, const struct entry *entry)
 {
-    return entry->number <= r->unproven && !r->events.owns(r->events.context, entry_id(entry));
+    return entry->number <= r->unproven && keeps(r, RULE_REPLICA_UNPROVEN) &&
+           !r->events.owns(r->events.context, entry_id(entry));
 }
 
 static void send_version(struct replica *r, const struct peer *peer, const struct entry *entry)
@@ -271,9 +272,9 @@ int replica_written(struct replica *r, struct slice id, struct cluster_epoch epo
         state = REPLICA_NONE;
     entry_set(r, entry, epoch, version, state, kept);
     const uint32_t others = peers_told(r);
-    if (held)
+    if (held || !keeps(r, RULE_REPLICA_HELD))
         tell(r, entry, version);
-    return (int)others;
+    return keeps(r, RULE_REPLICA_WAIT) ? (int)others : 0;
 }
 
 bool replica_held(struct replica *r, struct slice id, struct version version, uint64_t now_ms)
@@ -286,8 +287,8 @@ bool replica_held(struct replica *r, struct slice id, struct version version, ui
     const struct version least =
         version_compare(version, entry->version) < 0 ? version : entry->version;
     if (version_compare(least, telling->version) <= 0)
-        return telling->owed > 0;
-    return tell(r, entry, least);
+        return keeps(r, RULE_REPLICA_WAIT) && telling->owed > 0;
+    return tell(r, entry, least) && keeps(r, RULE_REPLICA_WAIT);
 }
 
 void telling_acknowledged(struct replica *r, struct peer *peer, struct entry *entry,
@@ -419,8 +420,8 @@ uint64_t tellings_advance(struct replica *r, uint32_t *budget)
     while ((link = list_first(&r->waiting)) != NULL) {
         struct telling *telling = list_entry(link, struct telling, timer);
         const uint64_t due = telling->sent_ms + r->options.retry_ms;
-        if (due > r->now_ms)
-            return due - r->now_ms;
+        if (due > r->now_ms || !keeps(r, RULE_REPLICA_OFFER))
+            return due > r->now_ms ? due - r->now_ms : r->options.retry_ms;
         if (*budget == 0)
             return 0;
         --*budget;

@@ -33,6 +33,12 @@ static void on_reached(void *context, struct slice id, struct version version)
     holdings_replicated(clustering->holdings, id, version);
 }
 
+static void on_superseded(void *context, struct slice id)
+{
+    struct clustering *clustering = context;
+    holdings_superseded(clustering->holdings, id);
+}
+
 static void on_differs(void *context, struct slice member, struct slice theirs)
 {
     (void)context;
@@ -131,7 +137,7 @@ struct replica *replication_create(
         .term_limits = {(uint32_t)config->max_term_depth, config->max_term_elements},
     };
     const struct replica_events events = {
-        clustering, on_send, on_owns, on_reached, on_differs, on_overflowed};
+        clustering, on_send, on_owns, on_reached, on_differs, on_overflowed, on_superseded};
     struct replica *replica = prefixes != NULL ? replica_create(&options, events) : NULL;
     heap_release(prefixes);
     if (replica == NULL) {

@@ -81,6 +81,9 @@ void holdings_attach(struct holdings *holdings, struct store *store, struct clus
 void holdings_replicate(struct holdings *holdings, const struct holdings_replicas *replicas);
 /* As replica_events.reached. */
 void holdings_replicated(struct holdings *holdings, struct slice id, struct version version);
+/* As replica_events.superseded. A write that waits is not acknowledged by that: its outcome is
+ * unknown at its deadline. */
+void holdings_superseded(struct holdings *holdings, struct slice id);
 void holdings_metrics_register(struct metrics_registry *registry, struct holdings *holdings);
 
 /* The time, before a call into the cluster: what it makes the store do happens then. One clock for

@@ -24,6 +24,23 @@
 
 #include "brain/cluster.h"
 
+/* Rules that the simulator can break (scripts/sim --break NAME), to see that it would
+ * notice. X(name, what is not done when it is broken) */
+#define REPLICA_RULES(X)                                                                           \
+    X(REPLICA_WORD, "a later grant's word counts before an earlier one's, whatever the versions")  \
+    X(REPLICA_NEWEST, "what is told never takes the place of a newer word")                        \
+    X(REPLICA_HELD, "a version is told when its holders, or the warehouse, have it")               \
+    X(REPLICA_WAIT, "with write_wait = all a write waits for all members")                         \
+    X(REPLICA_OFFER, "what was not acknowledged is offered again")                                 \
+    X(REPLICA_END, "a table is read when all members have told all that they had to tell")         \
+    X(REPLICA_ROUND, "a table begins anew when a member goes that had not told all")               \
+    X(REPLICA_GONE, "what was told by a member that is gone is not shown to strong reads")         \
+    X(REPLICA_UNPROVEN, "what was told here before a round counts only if it is still owned")
+#define REPLICA_RULE_ENUM(name, text) RULE_##name,
+enum replica_rule { REPLICA_RULES(REPLICA_RULE_ENUM) REPLICA_RULE_COUNT };
+#undef REPLICA_RULE_ENUM
+#define REPLICA_BREAK(rule) (UINT32_C(1) << (rule))
+
 struct replica_options {
     const struct slice *prefixes; /* of ids, none empty; copied */
     size_t prefixes_count;
@@ -37,6 +54,7 @@ struct replica_options {
     uint64_t tombstone_keep_ms;
     uint64_t limit_bytes; /* of the table; 0: none */
     struct etf_limits term_limits;
+    uint32_t broken; /* REPLICA_BREAK of rules; the simulator's, 0 in a server */
 };
 
 struct replica_events {
@@ -55,6 +73,9 @@ struct replica_events {
     /* The table got larger than limit_bytes and was given up; such ids are read the strong way.
      */
     void (*overflowed)(void *context);
+    /* Another owner has told a newer version than the last one that was written here, which is told
+     * no more: `reached` does not follow for it. NULL: nobody asks. */
+    void (*superseded)(void *context, struct slice id);
 };
 
 #define REPLICA_METRICS(X)                                                                         \

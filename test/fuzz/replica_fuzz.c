@@ -91,8 +91,8 @@ static void live(const uint8_t *data, size_t size)
     const struct cluster_member members[] = {{slice_of_string("a@n"), 102},
         {slice_of_string("b@n"), 101}, {slice_of_string("c@n"), 103}};
     const struct cluster_view all = {7, 3, members}, two = {8, 2, members};
-    struct replica *replica = replica_create(
-        &options, (struct replica_events){NULL, on_send, on_owns, on_reached, on_differs, NULL});
+    struct replica *replica = replica_create(&options,
+        (struct replica_events){NULL, on_send, on_owns, on_reached, on_differs, NULL, NULL});
     uint64_t now_ms = 1000, count = 0;
     if (replica == NULL || replica_view(replica, &all, 102, now_ms) != 0)
         abort();

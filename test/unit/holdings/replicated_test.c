@@ -154,6 +154,57 @@ START_TEST(told_when_holders_have_it)
 }
 END_TEST
 
+/* Simulator, seed 3823: told at once, others showed what only the owner had, and it was lost. */
+START_TEST(without_holders_what_waits_for_the_warehouse_is_told_when_it_is_there)
+{
+    const enum store_ack others[] = {STORE_ACK_MEMORY, STORE_ACK_JOURNAL, STORE_ACK_BACKUP};
+    start(1, true, 1);
+    world.members[0].dumps_stop = true;
+    struct ask *one = write("r", "one", STORE_ACK_WAREHOUSE);
+    ck_assert_uint_eq(teller.writes, 1);
+    ck_assert(!teller.at_once);
+    ck_assert_uint_eq(teller.helds, 0);
+    world.members[0].dumps_stop = false;
+    world_settle(&world);
+    ck_assert_int_eq(version_compare(teller.held, teller.written), 0);
+    ck_assert_int_eq(one->answers, 0);
+    all_have_it();
+    ck_assert(is_answered(one, STORE_DONE, NULL));
+    world_end(&world);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        start(1, true, 1);
+        (void)write("r", "one", others[i]);
+        ck_assert(teller.at_once);
+        all_have_it();
+        world_end(&world);
+    }
+}
+END_TEST
+
+/* Simulator, seed 1081: after another owner's word, reads at an owner that comes back waited for
+ * what it had written before, until their deadline. */
+START_TEST(what_is_told_no_more_is_not_waited_for)
+{
+    start(2, true, 1);
+    struct ask *one = write("r", "one", STORE_ACK_BACKUP);
+    struct ask *read = world_ask(&world, 0, CLUSTER_READ, "r", NULL, STORE_ACK_MEMORY);
+    world_settle(&world);
+    ck_assert_int_eq(one->answers + read->answers, 0);
+    world_pass(&world, world.request_ms + 500);
+    ck_assert(is_answered(one, BRAIN_EUNKNOWN, NULL));
+    ck_assert_uint_eq(member_metric(&world, 0, "unbacked"), 1);
+    struct ask *two = write("r", "two", STORE_ACK_BACKUP);
+    holdings_superseded(world.members[0].holdings, slice_of_string("r"));
+    world_settle(&world);
+    ck_assert_int_eq(two->answers, 0); /* not acknowledged by that */
+    ck_assert_str_eq(world_read(&world, 0, "r"), "two");
+    world_pass(&world, world.request_ms + 500);
+    ck_assert(is_answered(two, BRAIN_EUNKNOWN, NULL));
+    ck_assert_uint_eq(member_metric(&world, 0, "unbacked"), 0);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(nothing_waits_for_ever)
 {
     start(2, true, 1);
@@ -195,6 +246,8 @@ int main(void)
     tcase_add_loop_test(tcase, a_write_of_any_class_waits_for_all, 0, count);
     tcase_add_loop_test(tcase, nobody_to_wait_for, 0, count);
     tcase_add_test(tcase, told_when_holders_have_it);
+    tcase_add_test(tcase, without_holders_what_waits_for_the_warehouse_is_told_when_it_is_there);
+    tcase_add_test(tcase, what_is_told_no_more_is_not_waited_for);
     tcase_add_loop_test(tcase, nothing_waits_for_ever, 0, count);
     tcase_add_test(tcase, what_is_loaded_is_told);
     suite_add_tcase(suite, tcase);

@@ -70,6 +70,13 @@ static void on_overflowed(void *context)
     node->overflowed++;
 }
 
+static void on_superseded(void *context, struct slice id)
+{
+    struct net_node *node = context;
+    assert(id.size > 0);
+    node->superseded++;
+}
+
 bool net_configure(
     struct net *net, int node, const char *prefix, bool wait_all, uint64_t limit_bytes)
 {
@@ -85,8 +92,8 @@ bool net_configure(
         .term_limits = limits};
     struct net_node *at = &net->nodes[node];
     replica_destroy(at->replica);
-    at->replica = replica_create(&options,
-        (struct replica_events){at, on_send, on_owns, on_reached, on_differs, on_overflowed});
+    at->replica = replica_create(&options, (struct replica_events){at, on_send, on_owns, on_reached,
+                                               on_differs, on_overflowed, on_superseded});
     return at->replica != NULL;
 }
 

@@ -24,7 +24,7 @@ struct net_node {
     uint64_t incarnation; /* 0: down */
     struct replica *replica;
     struct version reached; /* the last one told, and how often */
-    uint32_t reached_count, differs, overflowed;
+    uint32_t reached_count, differs, overflowed, superseded;
     char id[16]; /* of it */
 };
 

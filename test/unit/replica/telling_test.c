@@ -204,6 +204,28 @@ START_TEST(the_later_grant_is_believed)
 }
 END_TEST
 
+/* Simulator, seed 1081: whoever owned the object waited for ever for what it had written. */
+START_TEST(the_former_owner_hears_that_its_version_is_told_no_more)
+{
+    start(true, 3);
+    net_write(&net, 0, "r:1", 5, 1, 11, true);
+    while (net_drop(&net, -1, 0, 2))
+        continue;
+    net_settle(&net);
+    net_write(&net, 1, "r:1", 6, 1, 22, true);
+    ck_assert(net_deliver(&net, REPLICA_TELL, 1, 0));
+    ck_assert_uint_eq(net.nodes[0].superseded, 1);
+    net_pass(&net, 500);
+    ck_assert_uint_eq(net.nodes[0].reached_count, 0);
+    ck_assert(was_reached(1, 6, 1));
+    /* What all have acknowledged is not awaited: nothing to say. */
+    net_write(&net, 0, "r:1", 7, 1, 33, true);
+    net_settle(&net);
+    ck_assert_uint_eq(net.nodes[1].superseded, 0);
+    net_end(&net);
+}
+END_TEST
+
 START_TEST(who_goes_is_not_waited_for)
 {
     start(true, 3);
@@ -253,6 +275,7 @@ int main(void)
     tcase_add_test(tcase, old_news_change_nothing);
     tcase_add_test(tcase, deleted_stays_deleted);
     tcase_add_test(tcase, the_later_grant_is_believed);
+    tcase_add_test(tcase, the_former_owner_hears_that_its_version_is_told_no_more);
     tcase_add_test(tcase, who_goes_is_not_waited_for);
     tcase_add_test(tcase, without_membership_only_weak_reads);
     suite_add_tcase(suite, tcase);
