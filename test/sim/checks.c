@@ -148,7 +148,19 @@ static bool linear_of(const struct operation *o, struct linear_operation *linear
     return true;
 }
 
-static void check_id(struct world *w, uint32_t id)
+/* Of which history is it: `at` none, what was not read from replicas, which show a write at one
+ * node before another; `at` a node, what was read there, from its replicas only where nobody waits
+ * for them: the owner may have shown something newer before. */
+static bool is_of(const struct world *w, const struct operation *o, int at)
+{
+    if (o->kind != CLUSTER_READ)
+        return true;
+    if (at < 0)
+        return !o->replicated;
+    return o->node == at && (o->replicated || !w->plan.write_wait_owner);
+}
+
+static void check_id(struct world *w, uint32_t id, int at)
 {
     struct linear_operation history[LOSSES + ENDINGS + OPERATIONS_PER_ID + NODES];
     uint32_t may_come[LOSSES][OPERATIONS_PER_ID + 1];
@@ -172,12 +184,22 @@ static void check_id(struct world *w, uint32_t id)
                 .from = lost->values,
                 .from_count = lost->count};
     }
-    for (uint32_t i = 0; i < w->operations_count; i++)
-        count += w->operations[i].id == id && linear_of(&w->operations[i], &history[count]);
+    for (uint32_t i = 0; i < w->operations_count; i++) {
+        const struct operation *o = &w->operations[i];
+        if (o->id != id || !is_of(w, o, at) || !linear_of(o, &history[count]))
+            continue;
+        /* Nobody waits until another node shows it. */
+        if (at >= 0 && at != o->node && w->plan.write_wait_owner)
+            history[count].end = UINT64_MAX;
+        count++;
+    }
     switch (linear_check(history, count, 300000)) {
     case LINEAR_NO:
-        world_fail(
-            w, "promises 1 and 2", "what %s was and was read as has no order", w->id_text[id]);
+        if (at < 0)
+            world_fail(
+                w, "promises 1 and 2", "what %s was and was read as has no order", w->id_text[id]);
+        else
+            world_fail(w, "replicas", "what n%d showed of %s has no order", at, w->id_text[id]);
         break;
     case LINEAR_UNDECIDED:
         w->stats.undecided++;
@@ -185,6 +207,24 @@ static void check_id(struct world *w, uint32_t id)
     default:
         break;
     }
+}
+
+/* Replicas: each node for itself. */
+static void check_shown_everywhere(struct world *w)
+{
+    uint16_t read[IDS] = {0}; /* a bit per node */
+    for (uint32_t i = 0; i < w->operations_count; i++) {
+        const struct operation *o = &w->operations[i];
+        if (o->kind == CLUSTER_READ && o->replicated)
+            read[o->id] |= (uint16_t)(1U << o->node);
+    }
+    for (uint32_t id = 0; id < w->plan.ids; id++) {
+        for (int at = 0; at < NODES && !w->failed && !w->lawless; at++) {
+            if ((read[id] & 1U << at) != 0)
+                check_id(w, id, at);
+        }
+    }
+    check_converged(w);
 }
 
 static void check_answers(struct world *w)
@@ -213,7 +253,8 @@ void check_history(struct world *w)
     check_answers(w);
     w->stats.undecided += w->lawless;
     for (uint32_t id = 0; id < w->plan.ids && !w->failed && !w->lawless; id++)
-        check_id(w, id);
+        check_id(w, id, -1);
+    check_shown_everywhere(w);
     for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
         if (!w->nodes[i].up)
             continue;

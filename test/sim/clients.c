@@ -81,12 +81,21 @@ static int answer_here(struct node *node, struct operation *operation, struct va
     uint64_t hash = store_hash(node->store, request->id), now_ms = node_ms(node);
     bool direct = node->direct && cluster_serves(node->core, now_ms);
     int status = STORE_WAIT;
-    if (direct && (request->kind == CLUSTER_READ || request->kind == CLUSTER_WEAK_READ))
-        return holdings_get(node->holdings, request->id, hash, now_ms, value);
-    if (request->kind == CLUSTER_WEAK_READ)
-        return store_get_hashed(node->store, request->id, hash, now_ms, value, NULL);
+    bool strong = request->kind == CLUSTER_READ;
+    if (direct && (strong || request->kind == CLUSTER_WEAK_READ))
+        status = holdings_get(node->holdings, request->id, hash, now_ms, value);
+    else if (request->kind == CLUSTER_WEAK_READ)
+        status = store_get_hashed(node->store, request->id, hash, now_ms, value, NULL);
+    if (strong || request->kind == CLUSTER_WEAK_READ) {
+        if (status != STORE_WAIT)
+            return status;
+        status = replicas_read(node, operation->id, strong, value);
+        operation->replicated = status != STORE_WAIT;
+        return status;
+    }
     bool writes = request->kind == CLUSTER_WRITE;
-    if (!direct || (!writes && request->kind != CLUSTER_DELETE))
+    if (!direct || (!writes && request->kind != CLUSTER_DELETE) ||
+        replicas_awaited(node, operation->id))
         return STORE_WAIT;
     node->executing = writes ? operation->number : 0;
     status = holdings_write(node->holdings, request->id, hash, writes ? &request->value : NULL,
@@ -108,7 +117,8 @@ static void give(struct world *w, struct node *node, struct operation *operation
         cluster_request(node->core, request, node_ms(node));
         return;
     }
-    if (cluster_counts_uses(node->core))
+    w->stats.replicated += operation->replicated;
+    if (cluster_counts_uses(node->core) && !operation->replicated)
         cluster_used(node->core, request->id);
     clients_answer(w, request, status, &value);
 }
@@ -122,6 +132,7 @@ void clients_give(struct world *w, const struct event *event)
     world_trace(w, "#%u: a client of n%u %s %s", operation->number, operation->node,
         names[operation->kind], w->id_text[operation->id]);
     operation->given = true;
+    replicas_note_begin(w, operation);
     give(w, node, operation);
 }
 
@@ -140,6 +151,7 @@ void clients_answer(
     operation->end_us = w->now_us;
     if (status == STORE_FOUND && operation->kind != CLUSTER_OWNER)
         operation->result = world_number(value);
+    replicas_note_end(w, operation);
     w->stats.answered++;
     w->stats.unknown += status == BRAIN_EUNKNOWN;
     world_trace(w, "#%u: answered %s, value %u", operation->number,

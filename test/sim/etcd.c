@@ -309,6 +309,7 @@ static void joined(struct node *node, const struct reply *answer)
     node->lease_until_ms = until_ms;
     if (cluster_join(node->core, answer->incarnation, &view, until_ms, node_ms(node)) != 0)
         world_fail(w, "memory", "cluster_join");
+    replicas_view(node, &view);
     etcd_look(node);
 }
 
@@ -376,6 +377,7 @@ void etcd_watch(struct world *w, const struct event *event)
     world_trace(w, "n%u sees view %llu", node->index, (unsigned long long)view.number);
     if (cluster_view(node->core, &view, node_ms(node)) != 0)
         world_fail(w, "memory", "cluster_view");
+    replicas_view(node, &view);
     enum cluster_state state = cluster_state(node->core);
     if (state != CLUSTER_IN && state != CLUSTER_DRAINED) {
         node->member = false; /* it is not in there: what the core noticed, it lost */

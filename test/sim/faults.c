@@ -108,6 +108,7 @@ void plan_make(struct world *w)
         [FAULT_ETCD_RESET] = 40};
     plan_size(w);
     plan_pace(w);
+    plan_replicas(w);
     w->plan.fault_us = (uint32_t)between(w, 30000, 500000);
     for (int i = 0; i < FAULT_COUNT; i++)
         w->plan.weights[i] = world_chance(w, likely[i]) ? (uint32_t)between(w, 1, 10) : 0;
@@ -287,7 +288,9 @@ void faults_sample(struct world *w)
     if (!w->wants_loss)
         return;
     w->wants_loss = false;
-    struct event *event = world_event(w, EVENT_LOSS, world_random(w, 300000), NULL);
+    /* What a new member was not told yet is worth most, too. */
+    const uint64_t within_us = replicas_are_behind(w) ? 10000 : 300000;
+    struct event *event = world_event(w, EVENT_LOSS, world_random(w, within_us), NULL);
     event->a = w->next_loss;
 }
 
@@ -492,7 +495,8 @@ void faults_stop(struct world *w)
 bool faults_are_over(struct world *w, const char **why)
 {
     static const char *const reasons[] = {"a node is down", "a node does not serve",
-        "a node is dirty", "a copy is left behind", "a slot is closed", "a request waits"};
+        "a node is dirty", "a copy is left behind", "a slot is closed", "a request waits",
+        "replicas are behind"};
     if (w->etcd.down_until_us > w->now_us) {
         *why = "etcd is down";
         return false;
@@ -514,6 +518,10 @@ bool faults_are_over(struct world *w, const char **why)
         const struct cluster_metrics *m = cluster_metrics(node->core, node_ms(node));
         if (m->copies > 0 || m->slots_open != m->slots) {
             *why = m->copies > 0 ? reasons[3] : reasons[4];
+            return false;
+        }
+        if (!replicas_are_settled(node)) {
+            *why = reasons[6];
             return false;
         }
     }

@@ -33,6 +33,9 @@ static const char *const rule_names[] = {
 #define NAME(name, text) #name,
         SIM_RULES(NAME)
 #undef NAME
+#define NAME(name, text) #name,
+            REPLICA_RULES(NAME)
+#undef NAME
 };
 static const char *const rule_texts[] = {
 #define TEXT(name, rule, text) text,
@@ -40,6 +43,9 @@ static const char *const rule_texts[] = {
 #undef TEXT
 #define TEXT(name, text) text,
         SIM_RULES(TEXT)
+#undef TEXT
+#define TEXT(name, text) text,
+            REPLICA_RULES(TEXT)
 #undef TEXT
 };
 enum { RULES = sizeof(rule_names) / sizeof(rule_names[0]) };
@@ -77,8 +83,10 @@ static void break_rule(struct sim_options *options, const char *name)
         found = true;
         if (i < CLUSTER_RULE_COUNT)
             options->broken |= CLUSTER_BREAK(i);
-        else
+        else if (i < CLUSTER_RULE_COUNT + SIM_RULE_COUNT)
             options->sim_broken |= 1U << (i - CLUSTER_RULE_COUNT);
+        else
+            options->replica_broken |= 1U << (i - CLUSTER_RULE_COUNT - SIM_RULE_COUNT);
     }
     if (!found) {
         fprintf(stderr, "sim: there is no rule %s; --rules lists them\n", name);
@@ -268,10 +276,10 @@ static void print_stats(const struct run *run, struct shared *shared, double sec
            "outcome); %llu views, %llu joins, %llu drains, %llu nodes lost (%llu while not all was "
            "covered), %llu evictions, %llu resets of etcd; %llu grants, %llu take-overs, %llu "
            "hand-offs; %llu dumps, %llu conflicts, %llu tombstones removed, %llu copies set aside; "
-           "%llu histories not decided\n",
+           "%llu reads from replicas; %llu histories not decided\n",
         N(seeds), seconds, N(events), N(operations), N(answered), N(unknown), N(views), N(joins),
         N(drains), N(losses), N(overlapping), N(evictions), N(resets), N(grants), N(takeovers),
-        N(handoffs), N(dumps), N(conflicts), N(removed), N(set_aside), N(undecided));
+        N(handoffs), N(dumps), N(conflicts), N(removed), N(set_aside), N(replicated), N(undecided));
 #undef N
     if (run->rule)
         printf("with %s broken: ", run->rule);

@@ -97,9 +97,13 @@ static void trace_message(const struct world *w, const struct event *event)
     uint32_t arity;
     uint64_t view = 0;
     struct slice kind = {NULL, 0};
+    struct slice room;
     struct etf_limits limits = {.max_depth = 32, .max_elements = 10000};
     etf_reader_init(&reader, value_slice(event->message), limits);
-    if (etf_read_tuple(&reader, &arity) == 0 && etf_read_uint64(&reader, &view) == 0)
+    if (replica_is_message(value_slice(event->message)))
+        (void)(etf_read_tuple(&reader, &arity) == 0 && etf_read_atom(&reader, &room) == 0 &&
+               etf_read_atom(&reader, &kind) == 0 && etf_read_uint64(&reader, &view) == 0);
+    else if (etf_read_tuple(&reader, &arity) == 0 && etf_read_uint64(&reader, &view) == 0)
         (void)etf_read_atom(&reader, &kind);
     world_trace(w, "n%u -> n%u  %.*s (view %llu)", event->peer, event->node, (int)kind.size,
         (const char *)kind.data, (unsigned long long)view);
@@ -113,8 +117,10 @@ void network_deliver(struct world *w, struct event *event)
         return;                          /* lost with its connection */
     hear_of_break(w, node, event->peer); /* a new connection takes the place of the old one */
     trace_message(w, event);
-    int status = cluster_receive(node->core, slice_of_string(w->nodes[event->peer].name),
-        &event->message, NULL, node_ms(node));
+    const struct slice from = slice_of_string(w->nodes[event->peer].name);
+    int status = replica_is_message(value_slice(event->message))
+                     ? replicas_receive(node, from, &event->message)
+                     : cluster_receive(node->core, from, &event->message, NULL, node_ms(node));
     if (status != 0)
         world_fail(
             w, "promise 5", "n%u refuses a message of n%u as malformed", event->node, event->peer);

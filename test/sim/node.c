@@ -99,6 +99,7 @@ static void on_state(void *context, enum cluster_state state)
     static const char *const names[] = {"out", "abandoning", "in", "drained"};
     struct node *node = context;
     world_trace(node->world, "n%u is %s", node->index, names[state]);
+    replicas_state(node, state);
     if (state == CLUSTER_DRAINED)
         world_event(node->world, EVENT_LEAVE, 1000, node);
 }
@@ -246,6 +247,9 @@ void node_advance(struct node *node)
     }
     holdings_settle(node->holdings, now_ms);
     node->direct |= wait_ms > 0;
+    const uint64_t other_ms = replicas_advance(node);
+    if (other_ms < wait_ms)
+        wait_ms = other_ms;
     if (wait_ms > 1000)
         wait_ms = 1000;
     uint64_t wait_us = wait_ms * 1000 + world_random(w, 3000);

@@ -3,6 +3,7 @@
  *   clients.c    requests, and the history of what they were answered
  *   node.c       a member: the real core, holdings and store, and a clock
  *   storage.c    the store wired to journal and warehouse, as cnode/server/storage.c does it
+ *   replicas.c   the replica wired to them all, and what must hold of it
  *   journal.c    the disk of a node
  *   driver.c     loads and dumps at the node: what the drivers of cnode/warehouse do
  *   warehouse.c  what is stored, and how that fails
@@ -19,6 +20,7 @@
 #include <stdio.h>
 
 #include "brain/holdings.h"
+#include "brain/replica.h"
 #include "brain/stored.h"
 #include "linear.h"
 #include "random.h"
@@ -53,9 +55,12 @@ struct sim_options {
     uint32_t nodes; /* 0: from the seed */
     uint32_t steps; /* events before the faults stop */
     uint64_t broken;
-    uint32_t sim_broken;
+    uint32_t sim_broken, replica_broken;
     bool trace;
 };
+
+/* Which of the ids are replicated: the first one, or all. */
+enum replicated { REPLICATED_NONE, REPLICATED_FIRST, REPLICATED_ALL };
 
 /* What a seed is made of: which faults there are, and how often. Chances are of 1000. */
 struct plan {
@@ -80,6 +85,9 @@ struct plan {
     uint32_t weights[16]; /* by enum fault */
     uint32_t value_bytes; /* 0: a few */
     uint32_t handoff_uses, hints_limit, report_chunk, tombstone_keep_ms, watch_us;
+    enum replicated replicated;
+    bool write_wait_owner;
+    uint32_t replica_limit; /* bytes of a table; 0: none */
 };
 
 enum fault {
@@ -209,6 +217,7 @@ struct node {
     struct cluster *core;
     struct holdings *holdings;
     struct store *store;
+    struct replica *replica;  /* NULL: nothing is replicated */
     struct store_events told; /* what holdings want to hear of it */
     void (*execute)(void *context, struct cluster_request *request); /* holdings' */
     uint32_t executing; /* the write that is being carried out, by number */
@@ -227,7 +236,8 @@ struct node {
     /* for checks */
     struct held held[IDS];
     uint64_t epoch_view[IDS], epoch_counter[IDS];
-    bool lost; /* counted as lost, and not back yet */
+    uint64_t shown_us[IDS]; /* when what its replicas showed last was written */
+    bool lost;              /* counted as lost, and not back yet */
 };
 
 struct channel {
@@ -256,6 +266,7 @@ struct operation {
     uint8_t node;
     enum cluster_kind kind;
     bool given, last;
+    bool replicated; /* answered from what others told this node */
     int status;
     uint64_t start_us, end_us, executed_us;
     struct version version; /* of a write: the highest under which it was executed */
@@ -283,6 +294,14 @@ struct ending {
     struct lost lost[IDS];
 };
 
+/* Of an id: what clients know of it. */
+struct shown {
+    uint64_t changed_us; /* when the last began of the writes and deletes that were acknowledged */
+    uint64_t written_us; /* and of the writes */
+    uint64_t deleted_us; /* when the last delete was acknowledged */
+    uint32_t deletes_open;
+};
+
 struct adoption {
     uint64_t view, counter;
     uint32_t life;
@@ -292,7 +311,7 @@ struct adoption {
 struct stats {
     uint64_t seeds, events, operations, answered, unknown, views, losses, overlapping, joins,
         drains, evictions, grants, takeovers, handoffs, dumps, conflicts, removed, undecided,
-        resets, set_aside;
+        resets, set_aside, replicated;
 };
 
 struct world {
@@ -309,6 +328,7 @@ struct world {
     uint64_t store_down_until_us;
     struct operation operations[OPERATIONS];
     uint32_t operations_count, per_id[IDS];
+    struct shown shown[IDS];
     struct slice ids[IDS];
     char id_text[IDS][SIM_NAME];
     bool calm;         /* the faults have stopped */
@@ -393,6 +413,25 @@ bool storage_is_settled(struct node *node); /* nothing is being loaded, or compa
 /* What is known here of an owned id. False: nothing. */
 bool storage_peek(struct node *node, uint32_t id, struct version *version, bool *deleted,
     uint32_t *number, bool *dirty);
+
+/* replicas.c */
+void plan_replicas(struct world *world);
+void replicas_open(struct node *node);
+void replicas_close(struct node *node);
+void replicas_view(struct node *node, const struct cluster_view *view); /* installed in the core */
+void replicas_state(struct node *node, enum cluster_state state);
+int replicas_receive(struct node *node, struct slice from, const struct value *message);
+uint64_t replicas_advance(struct node *node); /* in how many ms again */
+bool replicas_cover(const struct node *node, uint32_t id);
+bool replicas_awaited(const struct node *node, uint32_t id); /* by a write, whatever its class */
+/* STORE_WAIT: not from here. */
+int replicas_read(struct node *node, uint32_t id, bool strong, struct value *value);
+bool replicas_are_settled(struct node *node);
+bool replicas_are_behind(const struct world *world); /* a node waits for what others have to tell */
+void replicas_note_begin(struct world *world, const struct operation *operation);
+void replicas_note_end(struct world *world, const struct operation *operation);
+void check_replicas(struct world *world, struct node *node); /* something happened at it */
+void check_converged(struct world *world);
 
 /* journal.c */
 int journal_record(struct node *node, uint64_t seq, struct slice id, struct version version,

@@ -251,6 +251,7 @@ void storage_open(struct node *node)
         return;
     }
     holdings_attach(node->holdings, node->store, node->core);
+    replicas_open(node);
     storage_enter(node);
     /* R10: without a former membership it is this node's alone, and of no age. */
     uint64_t age_ms = node->last_valid_us != 0 && w->now_us > node->last_valid_us
@@ -272,6 +273,7 @@ void storage_close(struct node *node)
     holdings_settle(node->holdings, node_ms(node));
     cluster_destroy(node->core);
     store_destroy(node->store);
+    replicas_close(node);
     holdings_destroy(node->holdings);
     node->core = NULL;
     node->store = NULL;

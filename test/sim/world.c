@@ -160,6 +160,7 @@ static void at_node(struct world *w, struct event *event, struct node *node)
         if (event->kind != EVENT_ADVANCE)
             node_touched(node);
         check_node(w, node);
+        check_replicas(w, node);
     }
 }
 

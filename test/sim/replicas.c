@@ -1,0 +1,302 @@
+/* Replicated objects: the real replica of a member, wired to core, holdings and clients as
+ * cnode/server does it (replication.c, routing.c, clustering*.c there). What is here decides
+ * nothing. */
+#include <string.h>
+
+#include "sim.h"
+
+/* ---- replica -> members, core, holdings ---------------------------------------------------------
+ */
+
+static void on_send(void *context, const struct cluster_member *to, uint64_t order,
+    struct slice head, const struct value *tail)
+{
+    network_send(context, to, order, head, tail);
+}
+
+static bool on_owns(void *context, struct slice id)
+{
+    const struct node *node = context;
+    return cluster_owns(node->core, id, NULL);
+}
+
+static void on_reached(void *context, struct slice id, struct version version)
+{
+    struct node *node = context;
+    holdings_replicated(node->holdings, id, version);
+}
+
+static void on_superseded(void *context, struct slice id)
+{
+    struct node *node = context;
+    holdings_superseded(node->holdings, id);
+}
+
+static void on_differs(void *context, struct slice member, struct slice theirs)
+{
+    const struct node *node = context;
+    world_fail(node->world, "replicas", "n%u hears that %.*s has %.*s", node->index,
+        (int)member.size, (const char *)member.data, (int)theirs.size, (const char *)theirs.data);
+}
+
+static void on_overflowed(void *context)
+{
+    const struct node *node = context;
+    world_trace(node->world, "n%u gives its replicas up: they are too large", node->index);
+}
+
+/* ---- holdings -> replica ------------------------------------------------------------------------
+ */
+
+static bool on_covers(void *context, struct slice id)
+{
+    const struct node *node = context;
+    return replica_covers(node->replica, id);
+}
+
+static int on_reserve(void *context, struct slice id)
+{
+    const struct node *node = context;
+    return replica_reserve(node->replica, id);
+}
+
+static int on_written(void *context, struct slice id, struct version version,
+    const struct value *value, bool held, uint64_t now_ms)
+{
+    const struct node *node = context;
+    struct cluster_epoch epoch;
+    if (!cluster_owns(node->core, id, &epoch))
+        return BRAIN_EUNAVAILABLE;
+    return replica_written(node->replica, id, epoch, version, value, held, now_ms);
+}
+
+static bool on_held(void *context, struct slice id, struct version version, uint64_t now_ms)
+{
+    const struct node *node = context;
+    return replica_held(node->replica, id, version, now_ms);
+}
+
+static bool on_knows(void *context, struct slice id, struct version version)
+{
+    const struct node *node = context;
+    return replica_knows(node->replica, id, version);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------
+ */
+
+static struct slice prefix_of(const struct world *w)
+{
+    return w->plan.replicated == REPLICATED_ALL ? slice_of_string("id:") : w->ids[0];
+}
+
+void replicas_open(struct node *node)
+{
+    struct world *w = node->world;
+    const struct plan *plan = &w->plan;
+    if (plan->replicated == REPLICATED_NONE)
+        return;
+    const struct slice prefix = prefix_of(w);
+    const struct replica_options options = {.prefixes = &prefix,
+        .prefixes_count = 1,
+        .wait_all = !plan->write_wait_owner,
+        .seed = w->options.seed,
+        .retry_ms = 50,
+        .pause_ms = 500,
+        .tombstone_keep_ms = plan->tombstone_keep_ms,
+        .limit_bytes = plan->replica_limit,
+        .term_limits = {.max_depth = 32, .max_elements = 10000},
+        .broken = w->options.replica_broken};
+    const struct replica_events events = {
+        node, on_send, on_owns, on_reached, on_differs, on_overflowed, on_superseded};
+    node->replica = replica_create(&options, events);
+    if (!node->replica) {
+        world_fail(w, "memory", "no replica");
+        return;
+    }
+    const struct holdings_replicas replicas = {
+        node, options.wait_all, on_covers, on_reserve, on_written, on_held, on_knows};
+    holdings_replicate(node->holdings, &replicas);
+}
+
+void replicas_close(struct node *node)
+{
+    replica_destroy(node->replica);
+    node->replica = NULL;
+}
+
+/* ---- membership, messages, time -----------------------------------------------------------------
+ */
+
+void replicas_view(struct node *node, const struct cluster_view *view)
+{
+    if (!node->replica || cluster_view_number(node->core) != view->number)
+        return;
+    if (replica_view(node->replica, view, node->incarnation, node_ms(node)) != 0)
+        world_fail(node->world, "memory", "replica_view");
+}
+
+void replicas_state(struct node *node, enum cluster_state state)
+{
+    if (node->replica && (state == CLUSTER_OUT || state == CLUSTER_ABANDONING))
+        replica_lost(node->replica);
+}
+
+int replicas_receive(struct node *node, struct slice from, const struct value *message)
+{
+    return node->replica ? replica_receive(node->replica, from, message, NULL, node_ms(node)) : 0;
+}
+
+uint64_t replicas_advance(struct node *node)
+{
+    return node->replica ? replica_advance(node->replica, node_ms(node),
+                               world_chance(node->world, 100) ? 1 : 1000)
+                         : UINT64_MAX;
+}
+
+/* ---- clients ------------------------------------------------------------------------------------
+ */
+
+bool replicas_cover(const struct node *node, uint32_t id)
+{
+    return node->replica && replica_covers(node->replica, node->world->ids[id]);
+}
+
+bool replicas_awaited(const struct node *node, uint32_t id)
+{
+    return replicas_cover(node, id) && !node->world->plan.write_wait_owner;
+}
+
+static bool is_direct(const struct node *node)
+{
+    return node->direct && cluster_serves(node->core, node_ms(node));
+}
+
+int replicas_read(struct node *node, uint32_t id, bool strong, struct value *value)
+{
+    const struct slice bytes = node->world->ids[id];
+    int status = STORE_WAIT;
+    if (!replicas_cover(node, id))
+        return status;
+    if (is_direct(node) && cluster_is_idle(node->core, bytes))
+        status = replica_get(node->replica, bytes, value);
+    if (status == STORE_WAIT && !strong)
+        status = replica_get_weak(node->replica, bytes, value);
+    return status;
+}
+
+/* ---- what must hold -----------------------------------------------------------------------------
+ */
+
+/* All that is told was heard, and all that is read is read here. */
+bool replicas_are_settled(struct node *node)
+{
+    if (!node->replica)
+        return true;
+    const struct replica_metrics *m = replica_metrics(node->replica);
+    return m->unacknowledged == 0 && (m->readable != 0 || node->world->plan.replica_limit > 0);
+}
+
+bool replicas_are_behind(const struct world *w)
+{
+    for (uint8_t i = 0; i < (uint8_t)w->plan.nodes; i++) {
+        if (w->nodes[i].replica && replica_metrics(w->nodes[i].replica)->readable == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A strong operation begins, or its outcome is known. */
+void replicas_note_begin(struct world *w, const struct operation *operation)
+{
+    struct shown *shown = &w->shown[operation->id];
+    if (operation->kind == CLUSTER_DELETE)
+        shown->deletes_open++;
+}
+
+void replicas_note_end(struct world *w, const struct operation *operation)
+{
+    struct shown *shown = &w->shown[operation->id];
+    const bool deletes = operation->kind == CLUSTER_DELETE;
+    if ((!deletes && operation->kind != CLUSTER_WRITE) || operation->status != STORE_DONE)
+        return; /* a delete of unknown outcome stays open */
+    if (operation->start_us > shown->changed_us)
+        shown->changed_us = operation->start_us;
+    if (deletes) {
+        shown->deletes_open--;
+        shown->deleted_us = operation->end_us;
+    } else if (operation->start_us > shown->written_us) {
+        shown->written_us = operation->start_us;
+    }
+}
+
+/* What a strong read would be answered from here now. It never goes back at one node: what was
+ * shown is held, and survives its owner. With write_wait = all it is not older than what was
+ * acknowledged to anybody; what began after the other was carried out is newer than that. A loss
+ * that no promise covers may bring back anything. */
+static void check_shown(struct world *w, struct node *node, uint32_t id)
+{
+    const struct shown *shown = &w->shown[id];
+    const bool all = !w->plan.write_wait_owner;
+    struct value value = value_none();
+    const int status = replica_get(node->replica, w->ids[id], &value);
+    if (status == STORE_ABSENT && all && shown->deletes_open == 0 &&
+        shown->written_us > shown->deleted_us)
+        world_fail(w, "replicas", "n%u shows no %s, though a write was acknowledged since",
+            node->index, w->id_text[id]);
+    if (status != STORE_FOUND)
+        return;
+    const uint32_t number = world_number(&value);
+    if (number == 0 || number > w->operations_count) {
+        world_fail(w, "replicas", "n%u shows what nobody wrote", node->index);
+        return;
+    }
+    const uint64_t written_us = w->operations[number - 1].executed_us;
+    if (all && written_us < shown->changed_us)
+        world_fail(w, "replicas", "n%u shows %u as %s, though a later one was acknowledged",
+            node->index, number, w->id_text[id]);
+    if (written_us < node->shown_us[id])
+        world_fail(w, "replicas", "n%u shows %u as %s, and showed a later one before", node->index,
+            number, w->id_text[id]);
+    node->shown_us[id] = written_us;
+}
+
+void check_replicas(struct world *w, struct node *node)
+{
+    if (!node->replica || w->losses_count > 0 || w->endings_count > 0 || w->lawless ||
+        !is_direct(node))
+        return;
+    for (uint32_t id = 0; id < w->plan.ids; id++) {
+        if (replicas_cover(node, id) && !cluster_owns(node->core, w->ids[id], NULL) &&
+            cluster_is_idle(node->core, w->ids[id]))
+            check_shown(w, node, id);
+    }
+}
+
+/* After the faults each node was asked for each object. */
+void check_converged(struct world *w)
+{
+    for (uint32_t i = 0; i < w->operations_count; i++) {
+        const struct operation *one = &w->operations[i];
+        for (uint32_t j = 0; one->last && j < i; j++) {
+            const struct operation *other = &w->operations[j];
+            if (other->last && other->id == one->id && other->answers > 0 && one->answers > 0 &&
+                other->result != one->result)
+                world_fail(w, "replicas", "at the end n%u shows %u as %s, n%u %u", one->node,
+                    one->result, w->id_text[one->id], other->node, other->result);
+        }
+    }
+}
+
+void plan_replicas(struct world *w)
+{
+    /* Of its own, so that what a seed is without replicas stays as it is. */
+    struct random random = {w->options.seed * UINT64_C(0x9e6c63d0876a9a99) + 3};
+    if (!random_chance(&random, 300))
+        return;
+    struct plan *plan = &w->plan;
+    plan->replicated = random_chance(&random, 500) ? REPLICATED_FIRST : REPLICATED_ALL;
+    plan->write_wait_owner = random_chance(&random, 250);
+    if (random_chance(&random, 100))
+        plan->replica_limit = (uint32_t)random_between(&random, 200, 1500);
+}
