@@ -21,7 +21,9 @@ from history import History
 from workload import GONE
 
 LONG = "BRAIN_CLUSTER_LONG" in os.environ
-BACK = LEASE + 3  # s until others serve what a lost member owned
+# s until others serve what a lost member owned. Each object is compared with what the warehouse has: on a busy machine
+# 20 a second were, through FTP. A bound on how long is waited, not on how fast it should be.
+BACK = LEASE + 25
 STAYING = {"handoff_uses": 0}  # objects stay where they were first used
 # What a request may be answered while an owner is lost; anything else is a problem.
 WAITING = {"timeout", "unavailable", "unknown"}
