@@ -159,11 +159,14 @@ void call_watch(struct buffer *body, const char *prefix, uint64_t revision)
 void call_look(struct buffer *body, const char *prefix, const char *name)
 {
     struct call_key member = call_key_member(prefix, name), history = call_key_history(prefix);
+    struct call_key all = call_key_member(prefix, "");
     text(body, "{\"success\":[");
     range(body, &member, false);
     text(body, ",");
     range(body, &history, false);
-    text(body, "]}");
+    text(body, ",{\"request_range\":{");
+    prefix_fields(body, &all);
+    text(body, "}}]}");
 }
 
 void call_history(struct buffer *body, const char *prefix, uint64_t history, uint64_t revision)

@@ -27,7 +27,7 @@ void call_lease(struct buffer *body, int64_t lease); /* keepalive, revoke */
 void call_members(struct buffer *body, const char *prefix, uint64_t revision);
 /* From `revision` on. Keys only of the members are watched. */
 void call_watch(struct buffer *body, const char *prefix, uint64_t revision);
-/* Group 0: the member `name`, group 1: the history. */
+/* Group 0: the member `name`, group 1: the history, group 2: all members. */
 void call_look(struct buffer *body, const char *prefix, const char *name);
 /* Puts the history in the place of the one of `revision`; 0: if there is none. */
 void call_history(struct buffer *body, const char *prefix, uint64_t history, uint64_t revision);

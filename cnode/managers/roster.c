@@ -5,15 +5,15 @@
 
 #include "call.h"
 
-void roster_init(struct roster *roster)
+void roster_init(struct roster *roster, uint32_t protocol)
 {
-    *roster = (struct roster){0};
+    *roster = (struct roster){.protocol = protocol};
 }
 
 void roster_release(struct roster *roster)
 {
     heap_release(roster->entries);
-    roster_init(roster);
+    roster_init(roster, roster->protocol);
 }
 
 /* XXH64, which never changes, and not XXH3: members of different builds compare digests. */
@@ -104,7 +104,8 @@ int roster_apply(struct roster *roster, const char *prefix, const struct answer 
         if (found)
             take_out(roster, place);
     } else {
-        if (!call_member_decode(&entry, answer_value(answer, kv)))
+        if (!call_member_decode(&entry, answer_value(answer, kv)) ||
+            entry.protocol != roster->protocol)
             entry.incarnation = 0;
         visible = visible || entry.incarnation != 0;
         if (found) {

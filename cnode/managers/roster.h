@@ -1,8 +1,8 @@
 /* roster: the member list, put together from the list at one revision and the events since.
  *
- * Keys that are not a member's (a value that is not what members write, a name that is none) are
- * kept in mind, because the list that etcd has must be comparable with this one, but are in no
- * view. */
+ * Keys that are not a member's (a value that is not what members write, or of one that speaks
+ * another protocol; a name that is none) are kept in mind, because the list that etcd has must be
+ * comparable with this one, but are in no view. */
 #ifndef MANAGERS_ROSTER_H
 #define MANAGERS_ROSTER_H
 
@@ -12,12 +12,13 @@
 struct roster {
     struct managers_member *entries; /* sorted by name; incarnation 0: not a member */
     size_t count, capacity, strays;
-    uint64_t number; /* revision of the last change that is in a view */
-    uint64_t set;    /* of all entries' names and revisions: roster_set_add */
+    uint32_t protocol; /* that members speak */
+    uint64_t number;   /* revision of the last change that is in a view */
+    uint64_t set;      /* of all entries' names and revisions: roster_set_add */
 };
 
-void roster_init(struct roster *roster);
-void roster_release(struct roster *roster);
+void roster_init(struct roster *roster, uint32_t protocol);
+void roster_release(struct roster *roster); /* empty then, and may be used again */
 
 /* Takes one key under `prefix` ("brain/member/") that was put or deleted. `*changed` becomes true
  * when the members are others now. 0, BRAIN_ENOMEM (also for more than MANAGERS_MEMBERS_LIMIT

@@ -72,6 +72,20 @@ bool session_is_in_roster(const struct session *session)
            found->incarnation == session->self.incarnation;
 }
 
+bool session_is_stranger(const struct session *session, const struct answer *answer,
+    const struct answer_kv *kv, struct managers_member *stranger)
+{
+    struct call_key all = call_key_member(session->options.prefix, "");
+    struct slice name;
+    *stranger = (struct managers_member){.revision = kv->mod_revision, .lease = kv->lease};
+    if (kv->deleted || !roster_name(answer_key(answer, kv), all.text, &name) ||
+        slice_equal_string(name, session->options.self.name) ||
+        !call_member_decode(stranger, answer_value(answer, kv)))
+        return false;
+    memcpy(stranger->name, name.data, name.size);
+    return stranger->protocol != session->options.self.protocol;
+}
+
 static bool tell(struct session *session, const struct managers_event *event)
 {
     return session->hooks.event(session->hooks.context, event);
@@ -130,7 +144,7 @@ void session_init(
     buffer_init(&session->watch.line);
     answer_init(&session->answer);
     answer_init(&session->watch.answer);
-    roster_init(&session->roster);
+    roster_init(&session->roster, options->self.protocol);
 }
 
 void session_release(struct session *session)
@@ -167,7 +181,7 @@ void session_join(struct session *session, uint64_t now_ms)
     session->phase = SESSION_JOINING;
     session->next = session->old_lease != 0 ? STEP_REVOKE : STEP_LOOK;
     session->next_ms = now_ms;
-    session->taken_told = false;
+    session->taken_told = session->refused_told = false;
 }
 
 void session_lose(struct session *session, enum managers_reason reason)
@@ -468,7 +482,8 @@ void session_answered(struct session *session, uint64_t now_ms, struct slice bod
         if (step != STEP_AUTHENTICATE)
             session->token_proven = true;
         /* Half a renewal is none, and does not end an outage. */
-        if (step == STEP_LOOK || step == STEP_MEMBERS || step == STEP_READ)
+        if ((step == STEP_LOOK && !session->refused_told) || step == STEP_MEMBERS ||
+            step == STEP_READ)
             session_fine(session, session->turn.at);
         if (step != STEP_KEEPALIVE)
             endpoint_succeeded(&session->turn);

@@ -10,7 +10,7 @@
  * server, until it is answered:
  *
  *   joining:   [AUTHENTICATE] [REVOKE own former lease] LOOK [HISTORY] [REVOKE predecessor's] GRANT
- *              CREATE MEMBERS
+ *              CREATE MEMBERS [REVOKE, where another protocol was there first]
  *   a member:  KEEPALIVE READ, every third of the lease; between them EVICT ... REMOVE CLEAR
  *   leaving:   LEAVE */
 #ifndef MANAGERS_SESSION_H
@@ -26,7 +26,7 @@
 enum {
     SESSION_EVICTIONS = 64,  /* under way at once; more are forgotten, whoever asks asks again */
     SESSION_SECRET = 256,    /* bytes of user and password, with NUL */
-    SESSION_TAKEN_MS = 1000, /* between two looks at a name that another member has */
+    SESSION_TAKEN_MS = 1000, /* between two looks at who is in the way */
 };
 
 struct session_options {
@@ -109,7 +109,7 @@ struct session {
     /* Joining: */
     enum session_step next; /* of the lane */
     uint64_t next_ms;       /* not before */
-    bool taken_told;
+    bool taken_told, refused_told;
     int64_t old_lease; /* of an earlier incarnation, to be revoked; 0: none */
 
     /* This membership: */
@@ -189,6 +189,9 @@ bool session_tell_view(struct session *session, enum managers_event_kind kind, b
 /* The lane's answer, good or an error that the step knows. False: it is a failure after all. */
 bool session_take(struct session *session, uint64_t now_ms);
 void session_see(struct session *session, uint64_t revision);
+/* Is this the key of another member than this one, which speaks another protocol? */
+bool session_is_stranger(const struct session *session, const struct answer *answer,
+    const struct answer_kv *kv, struct managers_member *stranger);
 /* Is this node in the roster as what it is? */
 bool session_is_in_roster(const struct session *session);
 

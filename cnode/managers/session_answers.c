@@ -68,6 +68,33 @@ static void wait_for_name(struct session *session, const struct answer_kv *kv, u
     go(session, STEP_LOOK, now_ms + (third < SESSION_TAKEN_MS ? third : SESSION_TAKEN_MS));
 }
 
+/* Does anybody of this group speak another protocol than this node? */
+static bool has_stranger(
+    const struct session *session, unsigned group, struct managers_member *stranger)
+{
+    const struct answer *answer = &session->answer;
+    for (size_t i = 0; i < answer->count; i++)
+        if (answer->kvs[i].group == group &&
+            session_is_stranger(session, answer, &answer->kvs[i], stranger))
+            return true;
+    return false;
+}
+
+static void wait_for_stranger(
+    struct session *session, const struct managers_member *stranger, uint64_t now_ms)
+{
+    session_fine(session, session->turn.at);
+    snprintf(session->error, sizeof(session->error),
+        "member %s speaks protocol %" PRIu32 " of members, this one %" PRIu32, stranger->name,
+        stranger->protocol, session->options.self.protocol);
+    go(session, STEP_LOOK, now_ms + SESSION_TAKEN_MS);
+    if (session->refused_told)
+        return;
+    session->refused_told = session->hooks.event(
+        session->hooks.context, &(struct managers_event){.kind = MANAGERS_REFUSED,
+                                    .view = {.count = 1, .members = stranger}});
+}
+
 static bool read_history(struct session *session, const struct answer_kv *kv)
 {
     char text[17] = "";
@@ -87,9 +114,15 @@ static bool take_look(struct session *session, uint64_t now_ms)
 {
     const struct answer *answer = &session->answer;
     const struct answer_kv *member = first_of(answer, 0), *history = first_of(answer, 1);
+    struct managers_member stranger;
     if (answer->error != ANSWER_GOOD)
         return false;
     session->history_revision = 0;
+    if (has_stranger(session, 2, &stranger)) {
+        wait_for_stranger(session, &stranger, now_ms);
+        return true;
+    }
+    session->refused_told = false;
     if (history == NULL) {
         go(session, STEP_HISTORY, now_ms);
         return true;
@@ -168,7 +201,7 @@ static bool take_members(struct session *session, uint64_t now_ms)
 {
     const struct answer *answer = &session->answer;
     struct call_key all = call_key_member(session->options.prefix, "");
-    struct managers_member *self = &session->self;
+    struct managers_member *self = &session->self, stranger;
     bool changed = false;
     if (answer->error == ANSWER_COMPACTED) {
         session->old_lease = self->lease;
@@ -181,7 +214,8 @@ static bool take_members(struct session *session, uint64_t now_ms)
     for (size_t i = 0; i < answer->count; i++)
         if (roster_apply(&session->roster, all.text, answer, &answer->kvs[i], &changed) != 0)
             return false;
-    if (!session_is_in_roster(session)) {
+    /* A stranger put its key since we looked, before ours: the later one goes. */
+    if (!session_is_in_roster(session) || has_stranger(session, 0, &stranger)) {
         session->old_lease = self->lease;
         go(session, STEP_REVOKE, now_ms);
         return true;

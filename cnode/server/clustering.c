@@ -430,7 +430,8 @@ int clustering_open_peers(struct clustering *clustering, struct node *node)
     return clustering->peers != NULL ? 0 : BRAIN_ENOMEM;
 }
 
-int clustering_start(struct clustering *clustering, uint16_t port, const char **why)
+int clustering_start(struct clustering *clustering, uint16_t port,
+    void (*failed)(void *context, const char *sentence), void *context, const char **why)
 {
     const struct config *config = clustering->config;
     const struct managers_options options = {
@@ -449,6 +450,8 @@ int clustering_start(struct clustering *clustering, uint16_t port, const char **
         .predecessor_lease = clustering->predecessor.lease,
         .data_dir_locked = true, /* storage_open has done that */
     };
+    clustering->failed = failed;
+    clustering->failed_context = context;
     int status = managers_open(&clustering->managers, clustering->loop, &options,
         clustering_managers_event, clustering, why);
     if (status != 0)

@@ -78,6 +78,8 @@ struct clustering {
     bool leave_asked;
     bool left;    /* etcd has said so */
     bool stopped; /* the core is told nothing any more */
+    void (*failed)(void *failed_context, const char *sentence); /* of clustering_start */
+    void *failed_context;
     void (*closed)(void *context);
     void *context;
 };
@@ -91,8 +93,10 @@ void clustering_answer(struct clustering *clustering, struct store_waiter *waite
     const struct value *value);
 /* The node is open, the service is set up: links to members can be made. 0 or BRAIN_ENOMEM. */
 int clustering_open_peers(struct clustering *clustering, struct node *node);
-/* The node listens on `port`: joins. 0, or an error with a sentence in `*why`. */
-int clustering_start(struct clustering *clustering, uint16_t port, const char **why);
+/* The node listens on `port`: joins. 0, or an error with a sentence in `*why`. `failed` is called
+ * when it turns out that it can be no member at all: the process is to end, with that sentence. */
+int clustering_start(struct clustering *clustering, uint16_t port,
+    void (*failed)(void *context, const char *sentence), void *context, const char **why);
 void clustering_metrics_register(struct metrics_registry *registry, struct clustering *clustering);
 /* Brings the gauges up to date. */
 void clustering_refresh(struct clustering *clustering);

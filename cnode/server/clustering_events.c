@@ -1,5 +1,6 @@
 /* What managers, members, core and holdings say, passed on to whom it concerns. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "brain/log.h"
@@ -258,6 +259,22 @@ static void joined(struct clustering *clustering, const struct managers_event *e
     clustering_install(clustering);
 }
 
+/* Who has been a member waits, with what it has; who has not, has nothing to wait with. */
+static void refused(struct clustering *clustering, const struct managers_member *other)
+{
+    char sentence[2 * MANAGERS_TEXT];
+    snprintf(sentence, sizeof(sentence),
+        "this program speaks protocol %d of members, and member %s speaks %" PRIu32
+        ": they cannot be of one cluster; %s",
+        CLUSTER_PROTOCOL, other->name, other->protocol,
+        clustering->joins == 0 ? "start the same version on all, or stop the others first"
+                               : "it is waited for to leave");
+    if (clustering->joins == 0)
+        clustering->failed(clustering->failed_context, sentence);
+    else
+        log_error("%s", sentence);
+}
+
 static void changed(struct clustering *clustering, const struct managers_view *view)
 {
     char text[MEMBERS_TEXT_SIZE];
@@ -380,6 +397,9 @@ void clustering_managers_event(void *context, const struct managers_event *event
         break;
     case MANAGERS_LEFT:
         left(clustering, event->confirmed);
+        break;
+    case MANAGERS_REFUSED:
+        refused(clustering, &event->view.members[0]);
         break;
     }
 }

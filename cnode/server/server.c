@@ -57,7 +57,7 @@ static void on_ready(void *context, uint16_t port)
     struct server *server = context;
     const char *why = "";
     if (server->clustered) {
-        if (clustering_start(&server->clustering, port, &why) != 0) {
+        if (clustering_start(&server->clustering, port, on_failed, server, &why) != 0) {
             on_failed(server, why);
             return;
         }

@@ -18,7 +18,11 @@
  *
  * Each renewal is: keep the lease alive, then read members and evict keys with a read that needs a
  * quorum. Only both together extend `until_ms`, counted from before the first was sent. So a member
- * that cannot see its evict key is fenced by its clock, and one that can, by reading it (R12). */
+ * that cannot see its evict key is fenced by its clock, and one that can, by reading it (R12).
+ *
+ * Members of one cluster speak one protocol. Who joins looks for others before its key is put, and
+ * again at the revision of that: of two with different protocols the later one goes. So what comes
+ * after a join is one that will go by itself: it is in no view, and nobody waits for it. */
 #ifndef BRAIN_MANAGERS_H
 #define BRAIN_MANAGERS_H
 
@@ -71,6 +75,8 @@ enum managers_event_kind {
     MANAGERS_LOST,    /* reason: the membership is over, for good. Before managers_join nothing else
                          is told */
     MANAGERS_LEFT,    /* after managers_leave: `confirmed` that etcd no longer has this member */
+    MANAGERS_REFUSED, /* the view's only member speaks another protocol, and was there before: as
+                         long as it is, this node does not join. Told once as long as it lasts */
 };
 
 enum managers_reason {

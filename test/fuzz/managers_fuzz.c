@@ -51,6 +51,9 @@ static bool on_event(void *context, const struct managers_event *event)
     case MANAGERS_LEASE:
         assert(event->lease > 0 && !told.member);
         break;
+    case MANAGERS_REFUSED:
+        assert(!told.member && event->view.count == 1 && event->view.members[0].name[0] != '\0');
+        break;
     }
     return true;
 }

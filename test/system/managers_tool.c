@@ -34,7 +34,8 @@ static void print_view(const struct managers_view *view)
 
 static void on_event(void *context, const struct managers_event *event)
 {
-    static const char *const kinds[] = {"LEASE", "JOINED", "VIEW", "RENEWED", "LOST", "LEFT"};
+    static const char *const kinds[] = {
+        "LEASE", "JOINED", "VIEW", "RENEWED", "LOST", "LEFT", "REFUSED"};
     static const char *const reasons[] = {"gone", "evicted", "compacted", "reset"};
     (void)context;
     printf("%" PRIu64 " %s", managers_now_ms(), kinds[event->kind]);
@@ -48,6 +49,7 @@ static void on_event(void *context, const struct managers_event *event)
         print_view(&event->view);
         break;
     case MANAGERS_VIEW:
+    case MANAGERS_REFUSED:
         print_view(&event->view);
         break;
     case MANAGERS_RENEWED:

@@ -154,6 +154,17 @@ const char *member_value(uint64_t incarnation, uint64_t lease_ms)
     return text;
 }
 
+const char *stranger_kv(const char *name, uint32_t protocol, uint64_t revision)
+{
+    char key[300], value[200];
+    snprintf(key, sizeof(key), "brain/member/%s", name);
+    snprintf(value, sizeof(value),
+        "{\"incarnation\":\"00000000000000ab\",\"address\":\"\",\"port\":1,\"protocol\":%" PRIu32
+        ",\"lease_ms\":10000}",
+        protocol);
+    return kv_of(key, value, revision, 9000);
+}
+
 const char *own_kv(void)
 {
     return kv_of("brain/member/a@h", member_value(session.self.incarnation, session.self.lease_ms),
@@ -174,6 +185,14 @@ void answers_look(const char *member_kv)
             "\"},\"succeeded\":true,\"responses\":[{\"response_range\":"
             "{\"kvs\":[%s]}},{\"response_range\":{\"kvs\":[%s]}}]}",
         look_revision, member_kv == NULL ? "" : member_kv, history_kv());
+}
+
+void answers_look_among(const char *member_kvs)
+{
+    answers("{\"header\":{\"revision\":\"%" PRIu64
+            "\"},\"succeeded\":true,\"responses\":[{\"response_range\":{}},"
+            "{\"response_range\":{\"kvs\":[%s]}},{\"response_range\":{\"kvs\":[%s]}}]}",
+        look_revision, history_kv(), member_kvs);
 }
 
 void answers_grant(void)

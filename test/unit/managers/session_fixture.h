@@ -39,7 +39,10 @@ bool body_has_key(const char *key);
 /* Answers of etcd, as text; static buffers, two of them in turn. */
 const char *kv_of(const char *key, const char *value, uint64_t revision, int64_t lease);
 const char *member_value(uint64_t incarnation, uint64_t lease_ms);
-void answers_look(const char *member_kv); /* NULL: nobody has the name */
+/* The key of a member which speaks that protocol; it has lease 9000. */
+const char *stranger_kv(const char *name, uint32_t protocol, uint64_t revision);
+void answers_look(const char *member_kv);        /* NULL: nobody has the name */
+void answers_look_among(const char *member_kvs); /* the name is free, these are members */
 void answers_grant(void);
 void answers_create(uint64_t revision);
 void answers_members(uint64_t revision, const char *kvs);
