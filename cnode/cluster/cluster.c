@@ -284,6 +284,12 @@ bool cluster_has_holders(const struct cluster *c)
     return c->view && c->view->holders > 0;
 }
 
+struct slice cluster_member_name(const struct cluster *c, uint64_t incarnation)
+{
+    int member = c->view ? view_find(c->view, incarnation) : -1;
+    return member < 0 ? slice_of(NULL, 0) : c->view->members[member].name;
+}
+
 struct slice cluster_home(const struct cluster *c, struct slice id)
 {
     if (!c->view)

@@ -82,6 +82,7 @@ void forward_replied(struct cluster *c, const struct message *message)
         return;
     place->pins++;
     request_unlink(c, request);
+    request->answered_by = message->from;
     request_finish(c, request, message->status, &message->value);
     place->pins--;
     if (list_is_empty(&place->forwards))

@@ -110,7 +110,7 @@ void cluster_request(struct cluster *c, struct cluster_request *request, uint64_
     list_init(&request->by_deadline);
     request->state = REQUEST_NEW;
     request->order = ++c->order;
-    request->number = 0;
+    request->number = request->answered_by = 0;
     request->place = NULL;
     request->deadline_ms = now_ms + c->options.request_timeout_ms;
     struct key key = id_key(c, request->id);

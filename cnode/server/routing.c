@@ -110,7 +110,7 @@ static void refuse(struct routing *routing, connection_id from, const struct rep
     enum cluster_kind kind, int error)
 {
     if (is_write(kind))
-        service_note_refusal(routing->service, error);
+        service_note_refusal(routing->service, error, slice_of(NULL, 0));
     service_answer_status(routing->service, from, reply, error, NULL);
 }
 
@@ -254,7 +254,8 @@ void routing_answer(
     if (status == BRAIN_ETIMEOUT)
         routing->service->metrics.timeouts++;
     if (status < 0 && is_write(request->kind))
-        service_note_refusal(routing->service, status);
+        service_note_refusal(
+            routing->service, status, cluster_member_name(routing->cluster, request->answered_by));
     if (routed->reply != NULL)
         tell(routing, routed, status, value);
     free_routed(routing, routed);

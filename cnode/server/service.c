@@ -205,7 +205,7 @@ static int ack_of(const struct service *service, const struct command *command, 
 }
 
 /* Calls hear of it themselves, plain messages do not, so a person must. */
-void service_note_refusal(struct service *service, int status)
+void service_note_refusal(struct service *service, int status, struct slice owner)
 {
     service->metrics.refused_writes++;
     uint64_t now_ms = uv_now(service->loop);
@@ -213,7 +213,8 @@ void service_note_refusal(struct service *service, int status)
         now_ms - service->refusal_logged_ms < REFUSAL_LOG_INTERVAL_MS)
         return;
     service->refusal_logged_ms = now_ms;
-    log_error("writes are refused: %s (%llu so far)", error_sentence(status),
+    log_error("writes are refused%s%.*s: %s (%llu so far)", owner.size > 0 ? " by " : "",
+        (int)owner.size, owner.size > 0 ? (const char *)owner.data : "", error_sentence(status),
         (unsigned long long)service->metrics.refused_writes);
 }
 
@@ -229,7 +230,7 @@ static void finish_write(
     if (status == STORE_DONE && command->reply.form == REPLY_NONE)
         return;
     if (status == BRAIN_EJOURNAL || status == BRAIN_EOVERLOAD || status == BRAIN_ENOMEM)
-        service_note_refusal(service, status);
+        service_note_refusal(service, status, slice_of(NULL, 0));
     service_answer_status(service, from, &command->reply, status, NULL);
 }
 

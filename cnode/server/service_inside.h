@@ -10,7 +10,8 @@ void service_answer_status(struct service *service, connection_id from,
 /* An answer that ends with a term of our own. */
 void service_answer_term(struct service *service, connection_id from, const struct reply_to *reply,
     enum reply_kind kind, const struct buffer *term);
-/* Counts a write that was refused; one line when it begins. */
-void service_note_refusal(struct service *service, int status);
+/* Counts a write that was refused; one line when it begins. `owner`: the member that refused it;
+ * empty: this node. */
+void service_note_refusal(struct service *service, int status, struct slice owner);
 
 #endif

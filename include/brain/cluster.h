@@ -94,6 +94,8 @@ struct cluster_request {
     uint64_t deadline_ms;
     /* A request of another node's that is executed here: nobody here to tell; the core's own. */
     bool foreign;
+    /* When it is answered: the incarnation of the member whose answer this is; 0: of this one. */
+    uint64_t answered_by;
     /* private */
     uint8_t state;
     uint64_t number, order;
@@ -478,6 +480,8 @@ bool cluster_is_idle(const struct cluster *cluster, struct slice id);
 /* Are there, in the installed view, members that hold what this node changes? Not when it is alone,
  * or `backups` is 0. */
 bool cluster_has_holders(const struct cluster *cluster);
+/* The name of who has that incarnation in the installed view; empty: nobody. */
+struct slice cluster_member_name(const struct cluster *cluster, uint64_t incarnation);
 /* The home's name in the installed view; empty: none. */
 struct slice cluster_home(const struct cluster *cluster, struct slice id);
 /* Is this node the home of the id's slot, and is that open? */

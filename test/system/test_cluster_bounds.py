@@ -1,4 +1,7 @@
 """What a member takes has bounds, also with the warehouse away: its RAM and its journal have."""
+import resource
+import signal
+
 import pytest
 
 from cluster import PATIENCE, value_of
@@ -113,3 +116,24 @@ def test_memory_limit_of_members_without_a_warehouse(new_cluster):
                 return False
             wait_until(is_there, 30, f"{number} is readable")
         wait_until(lambda: client.call((Atom("set"), b"after", 1), PATIENCE) == "ok", 60, "writes go on")
+
+
+@pytest.mark.timeout(120)
+def test_who_cannot_write_its_journal_is_named(new_cluster):
+    """The disk of one member is full: the others' clients hear it from them, and their logs say whose disk it is."""
+    cluster = new_cluster(2, start=False, backups=0, key_ttl=600000, max_dirty_ms=0, handoff_uses=0)
+    a, b = cluster.members
+    a.start(wait=False, preexec=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+    b.start(wait=False)
+    for member in (a, b):
+        member.server.wait_ready(30)
+    cluster.wait_joined(a, b)
+    (id,) = cluster.owned_by(a, 1)
+    resource.prlimit(a.server.process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    with b.client() as client:
+        wait_until(lambda: put(client, id, bytes(20000)) == (Atom("error"), Atom("journal")), 20, "a full disk")
+    b.server.wait_log(f"writes are refused by {a.name}: the journal cannot be written", 10)
+    assert "writes are refused by" not in a.server.log
+    resource.prlimit(a.server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with b.client() as client:
+        wait_until(lambda: put(client, id, 1) == "ok", 20, "writing again")
