@@ -111,6 +111,17 @@ static void end_waiting(struct clustering *clustering)
         missing, clustering->config->rejoin_wait, text);
 }
 
+/* From now on it serves. */
+static void note_joined(const struct clustering *clustering, bool again)
+{
+    char text[MEMBERS_TEXT_SIZE];
+    const struct cluster_view *view = &clustering->members.view;
+    log_info("joined the cluster%s: view %" PRIu64 " of history %" PRIu64 ", %zu members: %s",
+        again ? " again" : "", managers_revision_of(view->number),
+        managers_history_of(view->number), view->count,
+        members_text(&clustering->members, text, sizeof(text)));
+}
+
 /* For the next process. */
 static void keep_view(struct clustering *clustering)
 {
@@ -143,8 +154,11 @@ void clustering_install(struct clustering *clustering)
         status = cluster_join(
             cluster, clustering->incarnation, view, clustering->joined_until_ms, now_ms);
         clustering->joining = status != 0;
-        if (status == 0 && !clustering->took_part)
+        const bool again = clustering->took_part;
+        if (status == 0 && !again)
             end_waiting(clustering);
+        if (status == 0)
+            note_joined(clustering, again);
     }
     if (status == 0)
         status = install_in_replica(clustering, view, now_ms);

@@ -35,6 +35,10 @@ bool clustering_is_drained(struct clustering *clustering)
 
 void clustering_left_nothing(struct clustering *clustering)
 {
+    /* Who has not taken part leaves behind what the process before it did: others may still have
+     * what this one was waiting for. */
+    if (!clustering->took_part)
+        return;
     clustering->left_nothing = true;
     lease_keeper_note_members(&clustering->lease_keeper, slice_of(NULL, 0));
 }

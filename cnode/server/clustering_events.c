@@ -215,18 +215,6 @@ static bool take_view(struct clustering *clustering, const struct managers_view 
     return false;
 }
 
-/* R4 says how the rest is safe; what people should know is that it happened. */
-static void note_joined(struct clustering *clustering, const struct managers_event *event)
-{
-    char text[MEMBERS_TEXT_SIZE];
-    if (event->reset)
-        log_warning("etcd's data is another, or older, than when this node was last a member");
-    log_info("joined the cluster%s: view %" PRIu64 " of history %" PRIu64 ", %zu members: %s",
-        clustering->joins++ == 0 ? "" : " again", managers_revision_of(event->view.number),
-        managers_history_of(event->view.number), event->view.count,
-        members_text(&clustering->members, text, sizeof(text)));
-}
-
 static void note_waiting(struct clustering *clustering)
 {
     char text[MEMBERS_TEXT_SIZE];
@@ -250,7 +238,10 @@ static void joined(struct clustering *clustering, const struct managers_event *e
     clustering->joining = true;
     if (!take_view(clustering, &event->view))
         return;
-    note_joined(clustering, event);
+    clustering->joins++;
+    /* R4 says how the rest is safe; what people should know is that it happened. */
+    if (event->reset)
+        log_warning("etcd's data is another, or older, than when this node was last a member");
     clustering->storage->lease_until_ms = event->until_ms;
     if (clustering->returning.since_ms == 0)
         clustering->returning.since_ms = clustering->joined_ms;
