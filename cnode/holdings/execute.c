@@ -173,6 +173,8 @@ static enum store_ack ack_now(const struct holdings *h, enum store_ack ack)
 /* What another member asks for may be anything. */
 static enum store_ack ack_of(const struct holdings *h, const struct cluster_request *request)
 {
+    if (request->ack == HOLDINGS_ACK_JOURNAL_IF_ANY)
+        return h->events.record_dead != NULL ? STORE_ACK_JOURNAL : STORE_ACK_MEMORY;
     return request->ack <= STORE_ACK_BACKUP ? ack_now(h, (enum store_ack)request->ack)
                                             : STORE_ACK_WAREHOUSE;
 }
@@ -200,9 +202,11 @@ static int write(struct holdings *h, struct cluster_request *request, struct wri
 
 static void run_write(struct holdings *h, struct cluster_request *request)
 {
-    struct execution *execution = create(h, request);
+    const bool lacks_journal = request->ack == STORE_ACK_JOURNAL && h->events.record_dead == NULL;
+    struct execution *execution = lacks_journal ? NULL : create(h, request);
     if (!execution) {
-        cluster_executed(h->cluster, request, BRAIN_ENOMEM, NULL, h->now_ms);
+        cluster_executed(
+            h->cluster, request, lacks_journal ? BRAIN_ENOTSUP : BRAIN_ENOMEM, NULL, h->now_ms);
         return;
     }
     struct writing writing;
@@ -318,8 +322,10 @@ static bool is_alone(const struct holdings *h)
            !cluster_tells_holders(h->cluster);
 }
 
-/* Is it known beforehand that it cannot be acknowledged at once? */
-static bool will_wait(const struct holdings *h, enum store_ack ack, bool alone)
+/* Can it not be acknowledged at once? Known before anything is done: what becomes a request after
+ * its effect may be refused there, and say that nothing had happened. `ack` as of ack_now: a backup
+ * is asked for only where there are holders. */
+static bool will_wait(const struct holdings *h, enum store_ack ack)
 {
     switch (ack) {
     case STORE_ACK_MEMORY:
@@ -327,9 +333,8 @@ static bool will_wait(const struct holdings *h, enum store_ack ack, bool alone)
     case STORE_ACK_JOURNAL:
         return h->events.record_dead != NULL;
     case STORE_ACK_WAREHOUSE:
-        return true;
     case STORE_ACK_BACKUP:
-        return !alone && h->holders_expected;
+        return true;
     }
     return false;
 }
@@ -338,11 +343,10 @@ int holdings_write(struct holdings *h, struct slice id, uint64_t hash, const str
     enum store_ack ack, bool told, uint64_t now_ms)
 {
     holdings_see(h, now_ms);
-    bool alone = is_alone(h);
     ack = ack_now(h, ack);
-    if (told && will_wait(h, ack, alone))
+    if (told && will_wait(h, ack))
         return STORE_WAIT;
-    if (alone) {
+    if (is_alone(h)) {
         int status = store_replace(h->store, id, hash, value, ack, true, h->now_ms);
         if (status == STORE_ABSENT)
             return STORE_WAIT;
@@ -357,7 +361,5 @@ int holdings_write(struct holdings *h, struct slice id, uint64_t hash, const str
     h->writing = outer;
     if (status == STORE_ABSENT)
         return STORE_WAIT;
-    if (status == STORE_DONE && told && ack == STORE_ACK_BACKUP && writing.waits)
-        return STORE_WAIT; /* there are holders since: it is written once more, and waits */
     return status == STORE_WAIT ? STORE_DONE : status;
 }

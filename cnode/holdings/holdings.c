@@ -157,7 +157,6 @@ static void on_written(void *member, struct slice id, struct version version,
     if (writing && (writing->told || !slice_equal(writing->id, id)))
         writing = NULL;
     int holders = cluster_object_written(h->cluster, id, version, value, h->now_ms);
-    h->holders_expected = holders != 0;
     if (h->records.count > 0)
         record_superseded(h, id, version);
     /* Without holders a write that waits for the warehouse is nowhere else until it is there. */
@@ -279,7 +278,6 @@ struct holdings *holdings_create(struct holdings_events events)
         return NULL;
     h->events = events;
     h->rewrite_first = 1;
-    h->holders_expected = true; /* until a write has shown that there are none */
     struct link *lists[] = {&h->ready, &h->strong_deadlines, &h->weak_deadlines, &h->spare};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);

@@ -93,7 +93,6 @@ struct holdings {
     uint64_t now_ms;
     uint32_t depth; /* calls of the core's that are under way */
     struct writing *writing;
-    bool holders_expected; /* the last version told had holders to wait for */
     bool settling;
     struct id_table unbacked, records;
     uint64_t rewrite_first, rewrite_last; /* the range that is being rewritten; none: 1, 0 */

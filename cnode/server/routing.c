@@ -127,6 +127,8 @@ static void route(struct routing *routing, connection_id from, const struct comm
         return;
     }
     routed->request.ack = (uint8_t)ack;
+    if (ack == STORE_ACK_JOURNAL && command->reply.form == REPLY_NONE)
+        routed->request.ack = HOLDINGS_ACK_JOURNAL_IF_ANY;
     routed->late_ms = routing->now_ms + routing->timeout_ms;
     routing->bytes += routed->bytes;
     list_append(&routing->waiting, &routed->waiting);

@@ -87,7 +87,7 @@ enum cluster_kind {
  * id is kept); the exceptions are weak reads and CLUSTER_OWNER. */
 struct cluster_request {
     enum cluster_kind kind;
-    uint8_t ack;        /* enum store_ack; goes with the request to the owner, otherwise unused */
+    uint8_t ack;        /* as of holdings.h; goes with the request to the owner, otherwise unused */
     struct slice id;    /* the caller's memory until answered */
     struct value value; /* CLUSTER_WRITE: with a reference of the caller's, kept until answered */
     /* Set by cluster_request: waits no longer than this, also while it is being executed. */

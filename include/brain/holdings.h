@@ -76,6 +76,11 @@ void holdings_store_events(struct holdings *holdings, struct store_events *event
 void holdings_answer(
     struct holdings *holdings, struct store_waiter *waiter, int status, const struct value *value);
 struct cluster_objects holdings_objects(struct holdings *holdings);
+
+/* cluster_request.ack is one of enum store_ack, or this: nobody is told of the write, so where its
+ * owner has no journal it is written all the same. STORE_ACK_JOURNAL is refused there, with
+ * BRAIN_ENOTSUP: less is never given silently. */
+enum { HOLDINGS_ACK_JOURNAL_IF_ANY = STORE_ACK_BACKUP + 1 };
 void holdings_attach(struct holdings *holdings, struct store *store, struct cluster *cluster);
 /* Before the first join. Without it nothing is replicated. */
 void holdings_replicate(struct holdings *holdings, const struct holdings_replicas *replicas);
@@ -103,7 +108,7 @@ int holdings_get(struct holdings *holdings, struct slice id, uint64_t hash, uint
     struct value *value);
 /* `value` NULL: a delete. `told`: somebody waits for the acknowledgement. STORE_DONE; an error of
  * the store, nothing changed; or STORE_WAIT: it is not resident, or cannot be acknowledged at once.
- * Then make it a cluster_request at once: nothing has changed, or just what that does again. */
+ * Then make it a cluster_request at once: nothing has changed. */
 int holdings_write(struct holdings *holdings, struct slice id, uint64_t hash,
     const struct value *value, enum store_ack ack, bool told, uint64_t now_ms);
 

@@ -161,7 +161,7 @@ START_TEST(an_untold_write_is_waited_for_by_its_read)
 }
 END_TEST
 
-/* Holders that come while the fast path believes that there are none. */
+/* Holders that come after writes that had none. */
 START_TEST(holders_that_come_are_waited_for)
 {
     world_init(&world, 2, 1);
@@ -176,9 +176,12 @@ START_TEST(holders_that_come_are_waited_for)
     world_view(&world);
     world_settle(&world);
     world_stop(&world, "backup_ack", false);
+    const uint64_t appended = world.members[0].appended;
     struct ask *write = world_ask_fast(&world, 0, CLUSTER_WRITE, "x", "two", STORE_ACK_BACKUP);
     world_settle(&world);
     ck_assert_int_eq(write->answers, 0);
+    /* Written once: not here first, and then again as a request, which might be refused. */
+    ck_assert_uint_eq(world.members[0].appended, appended + 1);
     world_go_on(&world, "backup_ack");
     world_settle(&world);
     ck_assert(is_answered(write, STORE_DONE, NULL));
@@ -190,6 +193,31 @@ START_TEST(holders_that_come_are_waited_for)
     world_view(&world);
     world_settle(&world);
     ck_assert(is_answered(write, STORE_DONE, NULL));
+    world_end(&world);
+}
+END_TEST
+
+/* Less than what was asked for is never given silently; nobody asks for a write that is not told.
+ */
+START_TEST(an_owner_without_a_journal_says_so)
+{
+    world_init(&world, 2, 1);
+    world.journals = false;
+    ck_assert(world_start(&world));
+    world_write(&world, 0, "x", "zero");
+    for (int member = 0; member < 2; member++) {
+        struct ask *write = ask(member, CLUSTER_WRITE, "one", STORE_ACK_JOURNAL);
+        ck_assert(is_answered(write, BRAIN_ENOTSUP, NULL));
+        ck_assert(
+            is_answered(ask(member, CLUSTER_DELETE, NULL, STORE_ACK_JOURNAL), BRAIN_ENOTSUP, NULL));
+        ck_assert_str_eq(world_read(&world, member, "x"), "zero");
+    }
+    for (int member = 0; member < 2; member++) {
+        struct ask *write =
+            ask(member, CLUSTER_WRITE, "two", (enum store_ack)HOLDINGS_ACK_JOURNAL_IF_ANY);
+        ck_assert(is_answered(write, STORE_DONE, NULL));
+        ck_assert_str_eq(world_read(&world, 1 - member, "x"), "two");
+    }
     world_end(&world);
 }
 END_TEST
@@ -406,6 +434,7 @@ int main(void)
     tcase_add_test(tcase, a_read_of_a_memory_write_does_not_wait);
     tcase_add_test(tcase, an_untold_write_is_waited_for_by_its_read);
     tcase_add_test(tcase, holders_that_come_are_waited_for);
+    tcase_add_test(tcase, an_owner_without_a_journal_says_so);
     tcase_add_test(tcase, what_was_written_alone_is_held_by_who_comes);
     tcase_add_test(tcase, the_warehouse_is_as_good_as_holders);
     tcase_add_test(tcase, a_write_to_the_warehouse_waits_for_it);

@@ -30,8 +30,8 @@ static void set_full(int member, bool full)
 
 START_TEST(writes_that_a_full_holder_would_hold_are_refused)
 {
-    static const enum store_ack classes[] = {
-        STORE_ACK_MEMORY, STORE_ACK_JOURNAL, STORE_ACK_WAREHOUSE, STORE_ACK_BACKUP};
+    static const enum store_ack classes[] = {STORE_ACK_MEMORY,
+        (enum store_ack)HOLDINGS_ACK_JOURNAL_IF_ANY, STORE_ACK_WAREHOUSE, STORE_ACK_BACKUP};
     start(2);
     world_keep(&world, "stored", "old");
     world_write(&world, 0, "x", "one");
