@@ -306,8 +306,9 @@ void dirty_begin(struct cluster *c, struct view *before)
     }
 }
 
-/* What became dirty while there was nobody to hold a copy, or no memory to say so. */
-static void sweep(struct cluster *c, uint32_t *budget)
+/* What became dirty while there was nobody to hold a copy, or no memory to say so. False: there is
+ * no memory now either. */
+static bool sweep(struct cluster *c, uint32_t *budget)
 {
     uint8_t id[ID_LIMIT];
     size_t size;
@@ -316,7 +317,7 @@ static void sweep(struct cluster *c, uint32_t *budget)
         if (!c->objects.next(c->objects.context, &c->sweep_cursor, id, &size)) {
             c->sweeping = c->sweeping_waited = false;
             c->sweep_cursor = 0;
-            return;
+            return true;
         }
         struct slice bytes = slice_of(id, size);
         struct key key = id_key(c, bytes);
@@ -326,12 +327,13 @@ static void sweep(struct cluster *c, uint32_t *budget)
             continue;
         if (!dirty && !(dirty = dirty_create(c, key, bytes))) {
             c->sweep_cursor = 0; /* another time, from the beginning */
-            return;
+            return false;
         }
         dirty->version = what.version;
         dirty->told = !c->sweeping_waited;
         dirty_put_in(c, dirty, &c->stale_dirty);
     }
+    return true;
 }
 
 static void push_all(struct cluster *c, struct link *list, uint32_t *budget)
@@ -366,19 +368,18 @@ uint64_t dirty_advance(struct cluster *c, uint32_t *budget)
     /* What nobody waits for is offered when this node has reported: slots open sooner. */
     uint64_t patience = c->installed_ms + 2 * c->options.retry_ms;
     bool later = c->now_ms < patience && !reports_are_out(c);
-    bool sweeps = c->sweeping && c->view->holders > 0;
-    if (sweeps)
-        sweep(c, budget);
+    const bool sweeps = c->sweeping && c->view->holders > 0;
+    const bool has_memory = !sweeps || sweep(c, budget);
     offers_advance(c, budget);
     push_all(c, &c->stale_first, budget);
     if (!later)
         push_all(c, &c->stale_dirty, budget);
     uint64_t wait = repeat(c, budget);
     offers_flush(c);
-    if ((sweeps && c->sweeping) || !list_is_empty(&c->stale_first) ||
+    if ((sweeps && c->sweeping && has_memory) || !list_is_empty(&c->stale_first) ||
         (!later && !list_is_empty(&c->stale_dirty)))
         return 0;
     if (later && !list_is_empty(&c->stale_dirty) && patience - c->now_ms < wait)
         wait = patience - c->now_ms;
-    return wait;
+    return has_memory || wait < c->options.retry_ms ? wait : c->options.retry_ms;
 }

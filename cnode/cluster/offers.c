@@ -8,8 +8,7 @@
 #include "inside.h"
 
 enum {
-    BATCH_RECORDS = 512, /* a message of 20 KB: less than half a millisecond of the holder's */
-    BATCHES = 4,         /* under way to one holder; claims may have to wait behind them */
+    BATCHES = 4, /* of offers, under way to one holder; claims may have to wait behind them */
     /* What a message costs both sides besides its bytes, counted as bytes: so no more than 1024 of
      * the smallest values fill a window of 8 MiB, some milliseconds of the holder's. */
     MESSAGE_WEIGHT = 8192,
@@ -67,7 +66,7 @@ static void offer(struct cluster *c, const struct dirty *dirty, uint16_t m)
         buffer_init(&member->offers);
     }
     held_record_write(&member->offers, dirty->keyed.key, dirty->version);
-    if (member->offers.size >= (size_t)BATCH_RECORDS * HELD_RECORD)
+    if (member->offers.size >= (size_t)OFFER_RECORDS * HELD_RECORD)
         send_batch(c, m);
 }
 

@@ -410,6 +410,23 @@ static int read_all(struct etf_reader *reader, struct message *message)
     return etf_at_end(reader) ? 0 : BRAIN_EPROTO;
 }
 
+static bool is_too_large(const struct message *message)
+{
+    const size_t owned = message->owned.size, copies = message->copies.size;
+    switch (message->kind) {
+    case MESSAGE_REPORT:
+        return owned / OWNED_RECORD + copies / HELD_RECORD > REPORT_RECORDS;
+    case MESSAGE_OFFER:
+        return copies > (size_t)OFFER_RECORDS * HELD_RECORD;
+    case MESSAGE_OFFER_ACK:
+        return copies > (size_t)OFFER_RECORDS * ANSWER_RECORD;
+    case MESSAGE_GRANT:
+        return copies > (size_t)CLUSTER_MEMBERS_LIMIT * LISTED_RECORD;
+    default:
+        return false;
+    }
+}
+
 int message_read(struct message *message, struct slice bytes, const struct etf_marks *marks,
     struct etf_limits limits)
 {
@@ -420,7 +437,8 @@ int message_read(struct message *message, struct slice bytes, const struct etf_m
     int status = read_all(&reader, message);
     if (status != 0)
         return status == BRAIN_ENOMEM ? status : BRAIN_EPROTO;
-    if (message->kind == MESSAGE_REPORT && message->first > message->through)
+    if ((message->kind == MESSAGE_REPORT && message->first > message->through) ||
+        is_too_large(message))
         return BRAIN_EPROTO;
     return 0;
 }

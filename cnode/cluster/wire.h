@@ -46,6 +46,14 @@ enum message_state { STATE_NONE, STATE_VALUE, STATE_DELETED, STATE_COUNT };
 
 enum { OWNED_RECORD = 32, HELD_RECORD = 40, LISTED_RECORD = 32, ANSWER_RECORD = 64 };
 
+/* How many records a message may have: all are handled in one turn of the loop. */
+enum {
+    OFFER_RECORDS = 512, /* 20 KB: less than half a millisecond of the holder's; answers as many */
+    /* A report ends with a slot, and a member that owned 200 million ids would have 50,000 of each.
+     */
+    REPORT_RECORDS = 65536,
+};
+
 struct message {
     enum message_kind kind;
     uint64_t view, from, to;

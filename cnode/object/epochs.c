@@ -20,16 +20,101 @@ void epochs_init(struct epochs *epochs)
 
 void epochs_release(struct epochs *epochs)
 {
-    heap_release(epochs->rows);
-    heap_release(epochs->heads);
+    for (unsigned i = 0; i < epochs->segments; i++) {
+        heap_release(epochs->rows[i]);
+        heap_release(epochs->heads[i]);
+    }
     epochs_init(epochs);
 }
 
-static uint32_t *head_of(struct epochs *epochs, uint64_t view, uint64_t counter, uint32_t seq_high)
+/* ---- segments -----------------------------------------------------------------------------------
+ */
+
+static unsigned top_bit(uint32_t number)
+{
+    return 31 - (unsigned)__builtin_clz(number);
+}
+
+static uint32_t segment_size(unsigned segment)
+{
+    return UINT32_C(1) << (segment == 0 ? EPOCHS_FIRST_BITS : EPOCHS_FIRST_BITS + segment - 1);
+}
+
+/* Where the row, or bucket, of this number is. */
+static unsigned place_of(uint32_t number, uint32_t *offset)
+{
+    if (number >> EPOCHS_FIRST_BITS == 0) {
+        *offset = number;
+        return 0;
+    }
+    const unsigned top = top_bit(number);
+    *offset = number - (UINT32_C(1) << top);
+    return top - EPOCHS_FIRST_BITS + 1;
+}
+
+static struct epoch *row_at(const struct epochs *epochs, uint32_t number)
+{
+    uint32_t offset;
+    const unsigned segment = place_of(number, &offset);
+    return &epochs->rows[segment][offset];
+}
+
+static uint32_t *head_at(const struct epochs *epochs, uint32_t bucket)
+{
+    uint32_t offset;
+    const unsigned segment = place_of(bucket, &offset);
+    return &epochs->heads[segment][offset];
+}
+
+uint64_t epochs_bytes(const struct epochs *epochs)
+{
+    uint64_t rows = 0;
+    for (unsigned i = 0; i < epochs->segments; i++)
+        rows += segment_size(i);
+    return rows * (sizeof(struct epoch) + sizeof(uint32_t));
+}
+
+static int add_segment(struct epochs *epochs)
+{
+    if (epochs->segments == EPOCHS_SEGMENTS)
+        return BRAIN_ENOMEM;
+    const size_t size = segment_size(epochs->segments);
+    struct epoch *rows = heap_allocate(size * sizeof(*rows));
+    uint32_t *heads = heap_allocate(size * sizeof(*heads));
+    if (!rows || !heads) {
+        heap_release(rows);
+        heap_release(heads);
+        return BRAIN_ENOMEM;
+    }
+    epochs->rows[epochs->segments] = rows;
+    epochs->heads[epochs->segments++] = heads;
+    return 0;
+}
+
+/* ---- buckets ------------------------------------------------------------------------------------
+ */
+
+static uint32_t hash_of(uint64_t view, uint64_t counter, uint32_t seq_high)
 {
     uint64_t mixed = (view * 0x9E3779B97F4A7C15U) ^ (counter * 0xC2B2AE3D27D4EB4FU) ^ seq_high;
     mixed ^= mixed >> 29;
-    return &epochs->heads[mixed * 0x9E3779B97F4A7C15U >> 32 & (epochs->capacity - 1)];
+    return (uint32_t)(mixed * 0x9E3779B97F4A7C15U >> 32);
+}
+
+/* Of those bits of a hash that all buckets are told apart by, the highest does not count yet for
+ * those whose other half is still to come. */
+static uint32_t bucket_of(const struct epochs *epochs, uint32_t hash)
+{
+    const uint32_t last = epochs->used - 1;
+    if (last == 0)
+        return 0;
+    const uint32_t mask = UINT32_MAX >> (31 - top_bit(last)), bucket = hash & mask;
+    return bucket <= last ? bucket : bucket & mask >> 1;
+}
+
+static uint32_t *head_of(const struct epochs *epochs, uint32_t hash)
+{
+    return head_at(epochs, bucket_of(epochs, hash));
 }
 
 static bool row_matches(const struct epoch *row, const struct version *version)
@@ -38,62 +123,64 @@ static bool row_matches(const struct epoch *row, const struct version *version)
            row->seq_high == (uint32_t)(version->seq >> 32);
 }
 
-static int grow(struct epochs *epochs)
+/* One more bucket, with what is its of the bucket that it is split from; and the row of its number.
+ */
+static int add_row(struct epochs *epochs, uint32_t *index)
 {
-    if (epochs->capacity >= 1U << 30)
+    uint32_t offset;
+    const uint32_t added = epochs->used;
+    if (place_of(added, &offset) == epochs->segments && add_segment(epochs) != 0)
         return BRAIN_ENOMEM;
-    uint32_t capacity = epochs->capacity ? epochs->capacity * 2 : 4;
-    uint32_t *heads = heap_allocate(capacity * sizeof(*heads));
-    if (!heads)
-        return BRAIN_ENOMEM;
-    struct epoch *rows = heap_resize(epochs->rows, capacity * sizeof(*rows));
-    if (!rows) {
-        heap_release(heads);
-        return BRAIN_ENOMEM;
-    }
-    heap_release(epochs->heads);
-    epochs->rows = rows;
-    epochs->heads = heads;
-    epochs->capacity = capacity;
-    for (uint32_t i = 0; i < capacity; i++)
-        heads[i] = NONE;
-    /* Only ever called without free rows: all below `used` are alive. */
-    for (uint32_t i = 0; i < epochs->used; i++) {
-        uint32_t *head = head_of(epochs, rows[i].view, rows[i].counter, rows[i].seq_high);
-        rows[i].next = *head;
-        *head = i;
+    epochs->used++;
+    uint32_t *to = head_at(epochs, added);
+    *to = NONE;
+    *index = added;
+    if (added == 0)
+        return 0;
+    uint32_t *link = head_at(epochs, added - (UINT32_C(1) << top_bit(added)));
+    while (*link != NONE) {
+        struct epoch *row = row_at(epochs, *link);
+        if (bucket_of(epochs, hash_of(row->view, row->counter, row->seq_high)) != added) {
+            link = &row->next;
+            continue;
+        }
+        const uint32_t moved = *link;
+        *link = row->next;
+        row->next = *to;
+        *to = moved;
     }
     return 0;
 }
 
+/* ---- versions -----------------------------------------------------------------------------------
+ */
+
 int epochs_hold(struct epochs *epochs, struct version version, struct packed_version *packed)
 {
-    uint32_t seq_high = (uint32_t)(version.seq >> 32);
+    const uint32_t seq_high = (uint32_t)(version.seq >> 32);
     packed->seq = (uint32_t)version.seq;
     uint32_t index = epochs->recent;
-    if (index == NONE || !row_matches(&epochs->rows[index], &version)) {
-        index = NONE;
-        if (epochs->capacity > 0)
-            index = *head_of(epochs, version.view, version.counter, seq_high);
-        while (index != NONE && !row_matches(&epochs->rows[index], &version))
-            index = epochs->rows[index].next;
-    }
-    if (index == NONE) {
-        if (epochs->free == NONE && epochs->used == epochs->capacity && grow(epochs) != 0)
-            return BRAIN_ENOMEM;
-        if (epochs->free != NONE) {
-            index = epochs->free;
-            epochs->free = epochs->rows[index].next;
-        } else {
-            index = epochs->used++;
+    if (index == NONE || !row_matches(row_at(epochs, index), &version)) {
+        const uint32_t hash = hash_of(version.view, version.counter, seq_high);
+        index = epochs->used > 0 ? *head_of(epochs, hash) : NONE;
+        while (index != NONE && !row_matches(row_at(epochs, index), &version))
+            index = row_at(epochs, index)->next;
+        if (index == NONE) {
+            if (epochs->free != NONE) {
+                index = epochs->free;
+                epochs->free = row_at(epochs, index)->next;
+            } else if (add_row(epochs, &index) != 0) {
+                return BRAIN_ENOMEM;
+            }
+            uint32_t *head = head_of(epochs, hash);
+            *row_at(epochs, index) =
+                (struct epoch){version.view, version.counter, seq_high, 0, /* next: */ *head};
+            *head = index;
         }
-        uint32_t *head = head_of(epochs, version.view, version.counter, seq_high);
-        epochs->rows[index] =
-            (struct epoch){version.view, version.counter, seq_high, 0, /* next: */ *head};
-        *head = index;
     }
-    assert(epochs->rows[index].references < UINT32_MAX);
-    epochs->rows[index].references++;
+    struct epoch *row = row_at(epochs, index);
+    assert(row->references < UINT32_MAX);
+    row->references++;
     epochs->recent = index;
     packed->epoch = index;
     return 0;
@@ -101,13 +188,14 @@ int epochs_hold(struct epochs *epochs, struct version version, struct packed_ver
 
 void epochs_drop(struct epochs *epochs, struct packed_version packed)
 {
-    struct epoch *row = &epochs->rows[packed.epoch];
-    assert(packed.epoch < epochs->used && row->references > 0);
+    assert(packed.epoch < epochs->used);
+    struct epoch *row = row_at(epochs, packed.epoch);
+    assert(row->references > 0);
     if (--row->references > 0)
         return;
-    uint32_t *link = head_of(epochs, row->view, row->counter, row->seq_high);
+    uint32_t *link = head_of(epochs, hash_of(row->view, row->counter, row->seq_high));
     while (*link != packed.epoch)
-        link = &epochs->rows[*link].next;
+        link = &row_at(epochs, *link)->next;
     *link = row->next;
     row->next = epochs->free;
     epochs->free = packed.epoch;
@@ -117,7 +205,8 @@ void epochs_drop(struct epochs *epochs, struct packed_version packed)
 
 struct version epochs_unpack(const struct epochs *epochs, struct packed_version packed)
 {
-    const struct epoch *row = &epochs->rows[packed.epoch];
-    assert(packed.epoch < epochs->used && row->references > 0);
+    assert(packed.epoch < epochs->used);
+    const struct epoch *row = row_at(epochs, packed.epoch);
+    assert(row->references > 0);
     return (struct version){row->view, row->counter, (uint64_t)row->seq_high << 32 | packed.seq};
 }

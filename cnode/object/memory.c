@@ -13,11 +13,9 @@
 
 uint64_t store_memory(const struct store *store)
 {
-    uint64_t epochs = store->epochs.capacity *
-                      (uint64_t)(sizeof(*store->epochs.rows) + sizeof(*store->epochs.heads));
     return memory_of(sizeof(*store)) + store->pages.memory + store->block_memory +
            store->object_memory + store->captured_memory + store->outside_memory +
-           store->table.memory + epochs;
+           store->table.memory + epochs_bytes(&store->epochs);
 }
 
 void store_set_outside_bytes(struct store *store, uint64_t bytes)

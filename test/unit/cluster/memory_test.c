@@ -3,6 +3,7 @@
  * must be well again afterwards. */
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cluster_net.h"
@@ -83,12 +84,53 @@ START_TEST(every_allocation_fails_once)
 }
 END_TEST
 
+static void *nothing(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+static void *no_more(void *memory, size_t size)
+{
+    (void)memory, (void)size;
+    return NULL;
+}
+
+/* What was written while alone is looked for when there is a holder. Without memory to tell it,
+ * that is tried again after a while, not over and over in one turn. */
+START_TEST(what_nobody_was_told_of_is_looked_for_later)
+{
+    net_init(&net, 2, 1, 0);
+    net_create_clusters(&net);
+    net_join(&net, 0, 5, 1);
+    net_settle(&net, true);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "1");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    net_join(&net, 1, 6, 3);
+    net_view(&net, 0, 6, 3);
+    const struct heap_hooks hooks = {.allocate = nothing, .resize = no_more, .release = free};
+    heap_set_hooks(&hooks);
+    const uint64_t wait = cluster_advance(net.nodes[0].cluster, net.now_ms, 1000);
+    heap_set_hooks(NULL);
+    ck_assert_uint_gt(wait, 0);
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->unbacked, 1); /* sweeps */
+    net_pass(&net, 1000, true);
+    net_crash(&net, 0);
+    net_view(&net, 1, 7, 2);
+    net_pass(&net, 1000, true);
+    ck_assert_str_eq(net_read(&net, 1, "x"), "1");
+    net_end(&net);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cluster memory");
     TCase *tcase = tcase_create("memory");
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, every_allocation_fails_once);
+    tcase_add_test(tcase, what_nobody_was_told_of_is_looked_for_later);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

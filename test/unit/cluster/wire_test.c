@@ -172,6 +172,35 @@ START_TEST(nonsense_is_refused)
 }
 END_TEST
 
+/* Nobody may keep a member's loop busy with one message. */
+START_TEST(too_many_records_are_refused)
+{
+    static const struct {
+        enum message_kind kind;
+        size_t records, size;
+    } limits_of[] = {{MESSAGE_OFFER, OFFER_RECORDS, HELD_RECORD},
+        {MESSAGE_OFFER_ACK, OFFER_RECORDS, ANSWER_RECORD},
+        {MESSAGE_GRANT, CLUSTER_MEMBERS_LIMIT, LISTED_RECORD},
+        {MESSAGE_REPORT, REPORT_RECORDS, HELD_RECORD}};
+    for (size_t i = 0; i < sizeof(limits_of) / sizeof(limits_of[0]); i++) {
+        const size_t size = limits_of[i].records * limits_of[i].size;
+        uint8_t *bytes = calloc(limits_of[i].records + 1, limits_of[i].size);
+        struct message m = {.kind = limits_of[i].kind,
+            .epoch = {5, 1},
+            .through = 1,
+            .copies = slice_of(bytes, size)};
+        ck_assert_int_eq(read_of(&m), 0);
+        m.copies.size += limits_of[i].size;
+        ck_assert_int_eq(read_of(&m), BRAIN_EPROTO);
+        m.copies.size = size;
+        m.owned = slice_of(bytes, OWNED_RECORD);
+        if (m.kind == MESSAGE_REPORT)
+            ck_assert_int_eq(read_of(&m), BRAIN_EPROTO);
+        free(bytes);
+    }
+}
+END_TEST
+
 static int write_file(const char *directory, unsigned number, const struct buffer *out)
 {
     char path[512];
@@ -216,6 +245,7 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, messages_are_read_back);
     tcase_add_test(tcase, cut_and_lengthened_ones_are_refused);
     tcase_add_test(tcase, nonsense_is_refused);
+    tcase_add_test(tcase, too_many_records_are_refused);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

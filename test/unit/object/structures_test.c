@@ -139,6 +139,67 @@ START_TEST(versions_are_ordered)
 }
 END_TEST
 
+/* Rows that are free; those in chains are counted as what they are. */
+static uint32_t count_free(const struct epochs *epochs)
+{
+    uint32_t free_rows = 0, seen = 0, size = 1U << EPOCHS_FIRST_BITS;
+    for (unsigned s = 0; s < epochs->segments; s++) {
+        for (uint32_t i = 0; i < size && seen < epochs->used; i++, seen++)
+            free_rows += epochs->rows[s][i].references == 0;
+        size <<= s > 0;
+    }
+    ck_assert_uint_eq(seen, epochs->used);
+    return free_rows;
+}
+
+/* As many epochs as objects, as in a cluster: each is found again at every size, what is there
+ * stays where it is, and no chain becomes long. */
+START_TEST(epochs_grow)
+{
+    enum { VERSIONS = 70000, CHAIN = 16 };
+    struct epochs epochs;
+    struct packed_version *packed = heap_allocate(VERSIONS * sizeof(*packed)), again;
+    uint32_t wrong = 0; /* an assertion for each would take most of the time */
+    epochs_init(&epochs);
+    for (uint32_t i = 0; i < VERSIONS; i++) {
+        wrong += epochs_hold(&epochs, (struct version){9, i, 1}, &packed[i]) != 0;
+        wrong += packed[i].epoch != i;
+        for (uint32_t k = 0; i % 997 == 0 && k <= i; k += 89) {
+            wrong += epochs_hold(&epochs, (struct version){9, k, 1}, &again) != 0;
+            wrong += again.epoch != k;
+            epochs_drop(&epochs, again);
+        }
+    }
+    ck_assert_uint_eq(wrong, 0);
+    const struct epoch *first = epochs.rows[0];
+    uint32_t longest = 0, size = 1U << EPOCHS_FIRST_BITS, bucket = 0;
+    for (unsigned s = 0; s < epochs.segments; s++) {
+        for (uint32_t i = 0; i < size && bucket < epochs.used; i++, bucket++) {
+            uint32_t length = 0;
+            for (uint32_t row = epochs.heads[s][i]; row != UINT32_MAX; length++) {
+                const unsigned top = row < 4 ? 0 : 31 - (unsigned)__builtin_clz(row);
+                row = row < 4 ? epochs.rows[0][row].next
+                              : epochs.rows[top - 1][row - (1U << top)].next;
+            }
+            longest = length > longest ? length : longest;
+        }
+        size <<= s > 0;
+    }
+    ck_assert_uint_lt(longest, CHAIN);
+    for (uint32_t i = 0; i < VERSIONS; i++) { /* in another order than they came */
+        const uint32_t one = (uint32_t)((uint64_t)i * 7919 % VERSIONS);
+        wrong += epochs_unpack(&epochs, packed[one]).counter != one;
+        epochs_drop(&epochs, packed[one]);
+    }
+    ck_assert_uint_eq(wrong, 0);
+    ck_assert_uint_eq(count_free(&epochs), VERSIONS);
+    ck_assert_ptr_eq(epochs.rows[0], first);
+    ck_assert_uint_ge(epochs_bytes(&epochs), VERSIONS * sizeof(struct epoch));
+    epochs_release(&epochs);
+    heap_release(packed);
+}
+END_TEST
+
 START_TEST(epochs_pack_and_unpack)
 {
     enum { VERSIONS = 500 };
@@ -162,8 +223,7 @@ START_TEST(epochs_pack_and_unpack)
             ck_assert_uint_le(used, VERSIONS);
             for (unsigned i = 0; i < VERSIONS; i++)
                 epochs_drop(&epochs, packed[i]);
-            for (uint32_t i = 0; i < used; i++)
-                ck_assert_uint_eq(epochs.rows[i].references, 0);
+            ck_assert_uint_eq(count_free(&epochs), used);
         }
         epochs_release(&epochs);
         if (!heap_fault_stop() && n > 0)
@@ -229,6 +289,7 @@ int main(void)
     tcase_add_test(tcase, ages_stay_close_with_few_groups);
     tcase_add_test(tcase, versions_are_ordered);
     tcase_add_test(tcase, epochs_pack_and_unpack);
+    tcase_add_test(tcase, epochs_grow);
     tcase_add_test(tcase, waiters_leave_in_order);
     tcase_add_test(tcase, the_wheel_shows_what_comes_first);
     suite_add_tcase(suite, tcase);
