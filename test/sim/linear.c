@@ -257,22 +257,37 @@ static void expand(struct search *search, struct state state)
     }
 }
 
+/* No more losses happen than there are reads, so this one is not missed if so many others can do
+ * all that it can, at any time at which it can. */
+static bool is_spare(const struct search *search, const struct linear_operation *loss, size_t reads)
+{
+    size_t others = 0;
+    for (size_t i = 0; i < search->may_count && others < reads; i++)
+        others += search->may[i]->kind == LINEAR_LOSS && search->may[i]->start <= loss->start &&
+                  can_all(search->may[i], loss);
+    return others >= reads;
+}
+
 /* The operations that matter. A read that nobody heard the answer of says nothing; nor does a write
  * that nobody heard of, if no read did, nor a loss after the last read. False: too many. */
 static bool gather(struct search *search, const struct linear_operation *operations, size_t count)
 {
     uint64_t last_read = 0;
+    size_t reads = 0;
     for (size_t i = 0; i < count; i++) {
-        if (operations[i].kind == LINEAR_READ && is_known(&operations[i]) &&
-            operations[i].end > last_read)
+        if (operations[i].kind != LINEAR_READ || !is_known(&operations[i]))
+            continue;
+        reads++;
+        if (operations[i].end > last_read)
             last_read = operations[i].end;
     }
     for (size_t i = 0; i < count; i++) {
         const struct linear_operation *one = &operations[i];
-        bool must = one->kind != LINEAR_LOSS && is_known(one);
-        bool may = one->kind == LINEAR_LOSS             ? one->start <= last_read
-                   : one->kind == LINEAR_WRITE && !must ? is_read(operations, count, one->value)
-                                                        : false;
+        bool must = one->kind != LINEAR_LOSS && is_known(one), may = false;
+        if (one->kind == LINEAR_LOSS)
+            may = one->start <= last_read && !is_spare(search, one, reads);
+        else if (one->kind == LINEAR_WRITE && !must)
+            may = is_read(operations, count, one->value);
         if ((must && search->must_count == MASK) || (may && search->may_count == MASK))
             return false;
         if (must)

@@ -34,7 +34,8 @@ enum linear_result { LINEAR_YES, LINEAR_NO, LINEAR_UNDECIDED };
 
 /* The register is absent (0) at first; no value but 0 is written twice. UNDECIDED: not known after
  * looking at `states_limit` states; or more than 64 reads and writes are known to have happened, or
- * more than 64 writes and losses may have. */
+ * more than 64 writes and losses that
+ * matter may have. */
 enum linear_result linear_check(
     const struct linear_operation *operations, size_t count, size_t states_limit);
 

@@ -29,7 +29,7 @@ enum {
     NODES = 9,
     IDS = 3,
     OPERATIONS_PER_ID = 36, /* and one read of each node at the end: linear_check takes 64 */
-    LOSSES = 128,
+    LOSSES = 512,
     ENDINGS = 64,
     OPERATIONS = IDS * (OPERATIONS_PER_ID + NODES) + 200,
     LEASE_MS = 1000,

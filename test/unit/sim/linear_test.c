@@ -163,6 +163,22 @@ START_TEST(many_losses_are_counted)
 }
 END_TEST
 
+/* Hardly any of them can matter: there are two reads. */
+START_TEST(losses_that_are_not_missed_are_not_tried)
+{
+    enum { MANY = 200 };
+    const uint32_t all[] = {0, 1, 2}, none[] = {0};
+    struct linear_operation history[MANY + 4] = {
+        WRITE(1, 0, 1), WRITE(2, 2, 3), READ(1, 2000, 2001), READ(2, 2002, 2003)};
+    for (uint32_t i = 0; i < MANY; i++)
+        history[4 + i] = i == 0 ? (struct linear_operation)LOSS(10, all)
+                                : (struct linear_operation)LOSS(10 + i, none);
+    ck_assert_int_eq(linear_check(history, MANY + 4, 10000), LINEAR_NO);
+    history[MANY + 3] = (struct linear_operation)LOSS(10 + MANY, all);
+    ck_assert_int_eq(linear_check(history, MANY + 4, 10000), LINEAR_YES);
+}
+END_TEST
+
 START_TEST(one_sender_is_served_in_order)
 {
     const struct linear_operation swapped[] = {
@@ -225,6 +241,7 @@ int main(void)
     tcase_add_test(tests, a_loss_of_some_values_takes_no_other);
     tcase_add_test(tests, of_two_losses_the_one_that_can_less_is_taken);
     tcase_add_test(tests, many_losses_are_counted);
+    tcase_add_test(tests, losses_that_are_not_missed_are_not_tried);
     tcase_add_test(tests, one_sender_is_served_in_order);
     tcase_add_test(tests, a_limit_ends_the_search);
     tcase_add_test(tests, too_many_operations_are_not_decided);
