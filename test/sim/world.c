@@ -307,8 +307,9 @@ static void recover(struct world *w)
 }
 
 /* An id may be claimed, granted and released round and round, and be served in between, or not, by
- * chance. In 2,500 seeds: 82 claims for 21 of these reads at most, and 18 for 3. */
-enum { CLAIMS_PER_READ = 10, CLAIMS_BESIDES = 30 };
+ * chance: that was 750 claims for each of these reads. Where links are slow and seven members ask
+ * at once, 24 was the most in 20,000 seeds. */
+enum { CLAIMS_PER_READ = 100 };
 
 static uint64_t claims(struct world *w)
 {
@@ -333,7 +334,7 @@ static void read_everything(struct world *w)
     for (int n = 0; n < 50 && clients_pending(w) > 0 && !w->failed; n++)
         run_for(w, 100000);
     uint64_t made = claims(w) - before;
-    if (made > CLAIMS_PER_READ * reads + CLAIMS_BESIDES)
+    if (made > CLAIMS_PER_READ * reads)
         world_fail(w, "promise 4", "%llu claims for %llu reads, without a fault",
             (unsigned long long)made, (unsigned long long)reads);
 }
