@@ -313,6 +313,20 @@ bool cluster_copy_held(const struct cluster *c, struct slice id, struct cluster_
     return held != NULL;
 }
 
+uint64_t cluster_copy_age(const struct cluster *c, struct slice id, uint64_t now_ms)
+{
+    struct key key = id_key(c, id);
+    struct cluster_epoch epoch;
+    /* Until this process knows what time it is, ages are kept from 0 on. */
+    const int64_t at_ms = c->clock_known ? (int64_t)now_ms : (int64_t)c->now_ms;
+    const struct copy *held =
+        (const struct copy *)(const void *)keyed_find(&c->slots[key_slot(key)].copies, key);
+    if (!held || held->confirmed_ms >= at_ms ||
+        (cluster_serves(c, now_ms) && cluster_owns(c, id, &epoch)))
+        return 0;
+    return (uint64_t)(at_ms - held->confirmed_ms);
+}
+
 void cluster_hello_write(const struct cluster *c, struct buffer *out)
 {
     hello_write(out, c->options.seed);

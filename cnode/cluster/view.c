@@ -180,22 +180,32 @@ void cluster_keep_copy(
             (int64_t)c->last_valid_ms; /* R10: it was owned until then, no longer */
 }
 
+/* Records come in the order in which they were written, but one that compaction wrote again is
+ * behind younger ones of other versions: so each says something of its own version only. */
 int cluster_restore(
     struct cluster *c, struct slice id, const struct cluster_copy *copy, uint64_t age_ms)
 {
     assert(c->state == CLUSTER_OUT);
+    struct key key = id_key(c, id);
+    struct copy *kept = copy_find(c, key);
+    const int64_t wanted_ms = (int64_t)c->now_ms - (int64_t)age_ms;
+    if (kept && version_compare(kept->what.version, copy->version) >= 0) {
+        if (version_compare(kept->what.version, copy->version) == 0 &&
+            kept->confirmed_ms < wanted_ms)
+            kept->confirmed_ms = wanted_ms;
+        return 0;
+    }
     if (age_ms > c->options.tombstone_keep_ms && keeps(c, CLUSTER_R10_AGE)) {
         c->metrics.copies_set_aside++;
         if (c->events.set_aside)
             c->events.set_aside(c->events.context, id, copy);
-        if (c->events.copy_changed) /* not to come back, with a newer lease, at the next start */
+        if (c->events.copy_changed && !kept) /* not to come back at the next start */
             c->events.copy_changed(c->events.context, id, NULL);
         return 0;
     }
-    struct key key = id_key(c, id);
     int status = copy_keep(c, key, id, copy);
-    struct copy *kept = status == 0 ? copy_find(c, key) : NULL;
-    if (kept && kept->confirmed_ms > (int64_t)c->now_ms - (int64_t)age_ms)
-        kept->confirmed_ms = (int64_t)c->now_ms - (int64_t)age_ms;
+    kept = status == 0 ? copy_find(c, key) : NULL;
+    if (kept)
+        kept->confirmed_ms = wanted_ms;
     return status;
 }

@@ -3,7 +3,8 @@
  * has a newer one, or the id is owned here again and was written, or found in the warehouse.
  *
  * Compaction writes such a record again, from the core's copy, under a new number and with the old
- * version: it is the same write. */
+ * version: it is the same write; and with the old age: that it is written again does not mean that
+ * its owner wants it (R10). */
 #include "inside.h"
 
 static struct record *record_of(struct id_node *node)
@@ -94,8 +95,9 @@ static void rewrite(void *context, struct id_node *node)
     if (!cluster_copy_held(h->cluster, id_node_id(node), &copy) ||
         version_compare(copy.version, record->version) != 0)
         return;
+    const uint64_t age_ms = cluster_copy_age(h->cluster, id_node_id(node), h->now_ms);
     uint64_t seq = store_take_seq(h->store), old_seq = record->seq;
-    if (h->events.record(h->events.context, seq, id_node_id(node), copy.version,
+    if (h->events.record(h->events.context, seq, age_ms, id_node_id(node), copy.version,
             copy.deleted ? NULL : &copy.value) != 0) {
         h->rewrite_refused = true;
         return;
@@ -104,6 +106,11 @@ static void rewrite(void *context, struct id_node *node)
     h->metrics.records_rewritten++;
     h->events.record_live(h->events.context, seq);
     h->events.record_dead(h->events.context, old_seq);
+}
+
+bool holdings_may_rewrite(const struct holdings *h, uint64_t now_ms)
+{
+    return cluster_serves(h->cluster, now_ms);
 }
 
 bool holdings_rewrite(struct holdings *h, uint64_t first_seq, uint64_t last_seq, uint32_t budget)

@@ -26,7 +26,8 @@ struct batch {
     struct block *memory; /* NULL: none yet */
     struct batch_tail *tails;
     size_t tail_count, tail_capacity;
-    uint64_t segment; /* the ledger's ordinal */
+    uint64_t segment; /* the ledger's ordinal, and when that was begun */
+    uint64_t begun_unix_ms;
     uint64_t first_seq, last_seq;
     uint64_t records;
     uint64_t size;     /* of everything, as appended */

@@ -3,10 +3,11 @@
 #ifndef JOURNAL_DEVICE_H
 #define JOURNAL_DEVICE_H
 
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* As the calls of their names: -1 and errno. */
+/* As the calls of their names: -1 and errno; and the time. */
 struct journal_device {
     int (*open_file)(int directory, const char *name, int flags, mode_t mode); /* openat(2) */
     ssize_t (*write_at)(int fd, const struct iovec *vectors, int count, off_t offset); /* pwritev */
@@ -14,6 +15,7 @@ struct journal_device {
     int (*sync_directory)(int fd);                  /* fsync(2) */
     int (*cut)(int fd, off_t size);                 /* ftruncate(2) */
     int (*remove)(int directory, const char *name); /* unlinkat(2) */
+    uint64_t (*unix_ms)(void);                      /* CLOCK_REALTIME; it cannot fail */
 };
 
 extern const struct journal_device journal_device_system;

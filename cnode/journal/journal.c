@@ -1,4 +1,4 @@
-/* journal: the owner's side, and the thread.
+/* journal: the owner's side; the thread is thread.c.
  *
  *   owner's loop                                     thread
  *   append -> batch -> submit -> [ incoming ] -----> writer: append, sync, delete
@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,10 +21,9 @@
 #include <unistd.h>
 
 #include "brain/log.h"
-#include "ledger.h"
+#include "inside.h"
 #include "record.h"
 #include "recover.h"
-#include "writer.h"
 
 enum {
     SPARE_LIMIT = 4,
@@ -33,142 +31,6 @@ enum {
      * of thousands of small batches at once; freeing one takes about 50 ns. */
     RELEASE_LIMIT = 10000,
 };
-
-/* What the thread tells of its writer, as one. */
-struct report {
-    uint64_t acknowledged_seq; /* on_written may be told */
-    uint64_t durable_seq;
-    uint64_t failed_seq; /* what was submitted while it fails; 0: it works */
-    uint64_t dirty_since_ms;
-    uint64_t records, batches, bytes_written, appended_bytes, syncs, failures;
-    uint64_t segment_count, total_bytes;
-    bool holds_recovered;
-    char error[JOURNAL_TEXT];
-};
-
-struct journal {
-    struct journal_events events;
-    void (*closed)(void *context);
-    uint64_t segment_bytes, payload_limit;
-
-    /* The owner's: */
-    struct ledger ledger;
-    bool recovering;  /* live records are not known yet: nothing may be deleted */
-    uint64_t current; /* ordinal of the ledger's current segment, and about its size: */
-    uint64_t current_bytes;
-    struct batch *batch;       /* of this turn; NULL: nothing yet */
-    struct batch_list garbage; /* done, to be given back */
-    struct batch_list spare;
-    size_t spare_count;
-    uint64_t last_seq; /* appended */
-    uint64_t told_written, told_failed;
-    uint64_t appended_records, appended_bytes, held_bytes;
-    struct report news; /* the last one taken */
-    struct journal_metrics metrics;
-    bool is_closing;
-
-    uv_async_t wake_owner;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake_thread;
-    /* Shared, under `lock`: */
-    struct batch_list incoming, done;
-    uint64_t trim_through;
-    bool closing, delete_all; /* with `closing`: nothing is live */
-    bool stopped;
-    struct report report;
-
-    struct writer writer; /* the thread's, once it runs */
-};
-
-/* ---- the thread ------------------------------------------------------------------------------ */
-
-static uint64_t clock_ms(void)
-{
-    return uv_hrtime() / 1000000;
-}
-
-/* Under the lock. */
-static void publish(struct journal *journal, uint64_t submitted_seq)
-{
-    struct writer *writer = &journal->writer;
-    struct report *report = &journal->report;
-    report->acknowledged_seq =
-        writer->policy == JOURNAL_SYNC_ALWAYS ? writer->durable_seq : writer->written_seq;
-    report->durable_seq = writer->durable_seq;
-    report->failed_seq = writer->failing ? submitted_seq : 0;
-    report->dirty_since_ms = writer->dirty_since_ms;
-    report->records = writer->records;
-    report->batches = writer->batches;
-    report->bytes_written = writer->bytes_written;
-    report->appended_bytes = writer->appended_bytes;
-    report->syncs = writer->syncs;
-    report->failures = writer->failures;
-    report->segment_count = writer->segment_count;
-    report->total_bytes = writer->total_bytes;
-    report->holds_recovered = writer_holds_adopted(writer);
-    memcpy(report->error, writer->error, sizeof(report->error));
-    batch_list_move(&journal->done, &writer->done);
-}
-
-/* Waits, under the lock, until there is something to do, or `due_ms`. */
-static void wait_for_work(struct journal *journal, uint64_t trimmed, uint64_t due_ms)
-{
-    while (
-        journal->incoming.first == NULL && journal->trim_through == trimmed && !journal->closing) {
-        if (due_ms == UINT64_MAX) {
-            pthread_cond_wait(&journal->wake_thread, &journal->lock);
-            continue;
-        }
-        struct timespec until = {(time_t)(due_ms / 1000), (long)(due_ms % 1000) * 1000000};
-        if (pthread_cond_timedwait(&journal->wake_thread, &journal->lock, &until) == ETIMEDOUT)
-            return;
-    }
-}
-
-static void finish(struct writer *writer, bool delete_all)
-{
-    /* What is dead makes room for the rest first. */
-    if (delete_all)
-        writer_trim(writer, UINT64_MAX);
-    writer_work(writer, clock_ms(), true);
-    if (writer->failing)
-        writer_work(writer, clock_ms(), true);
-    if (delete_all)
-        writer_trim(writer, UINT64_MAX);
-    writer_close(writer);
-}
-
-static void *run(void *argument)
-{
-    struct journal *journal = argument;
-    struct writer *writer = &journal->writer;
-    uint64_t trimmed = 0, submitted_seq = 0;
-    pthread_mutex_lock(&journal->lock);
-    for (bool closing = false; !closing;) {
-        wait_for_work(journal, trimmed, writer_due_ms(writer));
-        for (struct batch *batch; (batch = batch_list_take(&journal->incoming)) != NULL;) {
-            submitted_seq = batch->last_seq;
-            batch_list_append(&writer->pending, batch);
-        }
-        trimmed = journal->trim_through;
-        closing = journal->closing;
-        bool delete_all = journal->delete_all;
-        pthread_mutex_unlock(&journal->lock);
-
-        writer_work(writer, clock_ms(), false);
-        writer_trim(writer, trimmed);
-        if (closing)
-            finish(writer, delete_all);
-
-        pthread_mutex_lock(&journal->lock);
-        publish(journal, submitted_seq);
-        journal->stopped = closing;
-        uv_async_send(&journal->wake_owner);
-    }
-    pthread_mutex_unlock(&journal->lock);
-    return NULL;
-}
 
 /* ---- the owner's side ------------------------------------------------------------------------ */
 
@@ -200,15 +62,19 @@ static void release_garbage(struct journal *journal)
         uv_async_send(&journal->wake_owner);
 }
 
-/* The segment of the batch that begins now. */
-static int choose_segment(struct journal *journal)
+/* Its file is made when the first batch is appended. */
+static int begin_segment(struct journal *journal)
 {
-    if (journal->current_bytes < journal->segment_bytes)
-        return 0;
-    int status = ledger_begin(&journal->ledger, &journal->current);
+    int status = ledger_begin(&journal->ledger, journal_unix_ms(), &journal->current);
     if (status == 0)
         journal->current_bytes = SEGMENT_HEADER;
     return status;
+}
+
+/* The segment of the batch that begins now. */
+static int choose_segment(struct journal *journal)
+{
+    return journal->current_bytes < journal->segment_bytes ? 0 : begin_segment(journal);
 }
 
 int journal_append(
@@ -234,6 +100,7 @@ int journal_append_summed(
         if (status != 0)
             return status;
         batch->segment = journal->current;
+        batch->begun_unix_ms = ledger_current(&journal->ledger)->begun_unix_ms;
         /* When the turn began: not later than anything that is acknowledged in it. */
         batch->since_ms = uv_now(journal->wake_owner.loop);
     }
@@ -334,19 +201,35 @@ void journal_replace(struct journal *journal, uint64_t old_seq, uint64_t new_seq
     trim(journal);
 }
 
-bool journal_oldest(
-    const struct journal *journal, uint64_t *first_seq, uint64_t *last_seq, uint64_t *live)
+uint64_t journal_unix_ms(void)
 {
-    for (size_t i = 0; i + 1 < journal->ledger.count; i++) {
-        const struct ledger_segment *segment = &journal->ledger.segments[i];
-        if (segment->first_seq == 0)
-            continue;
-        *first_seq = segment->first_seq;
-        *last_seq = segment->last_seq;
-        *live = segment->live;
-        return true;
-    }
-    return false;
+    return journal_device_get()->unix_ms();
+}
+
+static struct journal_range range_of(const struct ledger_segment *segment)
+{
+    return (struct journal_range){
+        segment->begun_unix_ms, segment->first_seq, segment->last_seq, segment->live};
+}
+
+bool journal_oldest(const struct journal *journal, struct journal_range *range)
+{
+    const struct ledger_segment *oldest = ledger_oldest(&journal->ledger);
+    if (oldest != NULL)
+        *range = range_of(oldest);
+    return oldest != NULL;
+}
+
+struct journal_range journal_newest(const struct journal *journal)
+{
+    return range_of(ledger_current(&journal->ledger));
+}
+
+void journal_begin_segment(struct journal *journal)
+{
+    journal_submit(journal);
+    if (begin_segment(journal) == 0)
+        trim(journal);
 }
 
 bool journal_holds_recovered(const struct journal *journal)
@@ -482,7 +365,7 @@ static int recover_all(struct journal *journal, journal_record_cb record, void *
         .record = record,
         .context = context,
     };
-    uint64_t begin = clock_ms();
+    uint64_t begin = journal_clock_ms();
     journal->recovering = true;
     int status = recover(&recovery);
     journal->recovering = false;
@@ -499,22 +382,22 @@ static int recover_all(struct journal *journal, journal_record_cb record, void *
     if (recovery.segments > 0)
         log_info("journal: %" PRIu64 " records read from %" PRIu64 " segments (%" PRIu64
                  " bytes) in %" PRIu64 " ms, %" PRIu64 " of them live",
-            recovery.records, recovery.segments, journal->writer.total_bytes, clock_ms() - begin,
-            journal->ledger.live);
+            recovery.records, recovery.segments, journal->writer.total_bytes,
+            journal_clock_ms() - begin, journal->ledger.live);
     return 0;
 }
 
 static int begin_first(struct journal *journal, char why[JOURNAL_TEXT])
 {
-    int status = ledger_begin(&journal->ledger, &journal->current);
+    int status = begin_segment(journal);
     if (status != 0) {
         snprintf(why, JOURNAL_TEXT, "%s", error_sentence(status));
         return status;
     }
-    status = writer_begin(&journal->writer, journal->current, journal->last_seq + 1);
+    status = writer_begin(&journal->writer, journal->current,
+        ledger_current(&journal->ledger)->begun_unix_ms, journal->last_seq + 1);
     if (status != 0)
         memcpy(why, journal->writer.error, JOURNAL_TEXT);
-    journal->current_bytes = SEGMENT_HEADER;
     return status;
 }
 
@@ -524,7 +407,7 @@ static int start_thread(struct journal *journal)
     /* Signals are the owner's; and a write over RLIMIT_FSIZE is an error here, not a signal. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&journal->thread, NULL, run, journal);
+    int error = pthread_create(&journal->thread, NULL, journal_run, journal);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }
@@ -577,7 +460,7 @@ int journal_open(struct journal **journal_out, uv_loop_t *loop,
     uint64_t dead = ledger_trim(&journal->ledger, UINT64_MAX);
     if (dead != 0)
         writer_trim(&journal->writer, dead);
-    publish(journal, 0);
+    journal_publish(journal, 0);
     journal->news = journal->report;
 
     int error = uv_async_init(loop, &journal->wake_owner, on_wake);

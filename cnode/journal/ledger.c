@@ -14,7 +14,7 @@ void ledger_release(struct ledger *ledger)
     ledger_init(ledger);
 }
 
-int ledger_begin(struct ledger *ledger, uint64_t *ordinal)
+int ledger_begin(struct ledger *ledger, uint64_t unix_ms, uint64_t *ordinal)
 {
     if (ledger->count == ledger->capacity) {
         size_t capacity = ledger->capacity == 0 ? 16 : 2 * ledger->capacity;
@@ -26,8 +26,29 @@ int ledger_begin(struct ledger *ledger, uint64_t *ordinal)
         ledger->capacity = capacity;
     }
     *ordinal = ledger->next_ordinal++;
-    ledger->segments[ledger->count++] = (struct ledger_segment){.ordinal = *ordinal};
+    ledger->segments[ledger->count++] =
+        (struct ledger_segment){.ordinal = *ordinal, .begun_unix_ms = unix_ms};
     return 0;
+}
+
+void ledger_date(struct ledger *ledger, uint64_t unix_ms)
+{
+    assert(ledger->count > 0);
+    ledger->segments[ledger->count - 1].begun_unix_ms = unix_ms;
+}
+
+const struct ledger_segment *ledger_current(const struct ledger *ledger)
+{
+    return ledger->count > 0 ? &ledger->segments[ledger->count - 1] : NULL;
+}
+
+const struct ledger_segment *ledger_oldest(const struct ledger *ledger)
+{
+    for (size_t i = 0; i + 1 < ledger->count; i++) {
+        if (ledger->segments[i].first_seq != 0)
+            return &ledger->segments[i];
+    }
+    return NULL;
 }
 
 /* The highest seq so far; empty segments have none. */
@@ -132,7 +153,8 @@ uint64_t ledger_clear(struct ledger *ledger)
         (ledger->count == 1 && ledger->segments[0].first_seq == 0))
         return 0;
     uint64_t forgotten = ledger->segments[ledger->count - 1].ordinal;
-    ledger->segments[0] = (struct ledger_segment){.ordinal = ledger->next_ordinal++};
+    ledger->segments[0] = (struct ledger_segment){.ordinal = ledger->next_ordinal++,
+        .begun_unix_ms = ledger->segments[ledger->count - 1].begun_unix_ms};
     ledger->count = 1;
     return forgotten;
 }

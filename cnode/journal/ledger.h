@@ -11,6 +11,7 @@
 
 struct ledger_segment {
     uint64_t ordinal;             /* 1, 2, ... since the start of the process */
+    uint64_t begun_unix_ms;       /* none of its records is older; 0: not known */
     uint64_t first_seq, last_seq; /* first 0: empty */
     uint64_t live;
     /* The records here that are dead because a later write replaced them are worth nothing only
@@ -27,8 +28,15 @@ struct ledger {
 
 void ledger_init(struct ledger *ledger);
 void ledger_release(struct ledger *ledger);
-/* Begins a segment; it becomes the current one. 0 or BRAIN_ENOMEM. `*ordinal` is its. */
-int ledger_begin(struct ledger *ledger, uint64_t *ordinal);
+/* Begins a segment, at this time; it becomes the current one. 0 or BRAIN_ENOMEM. `*ordinal` is its.
+ */
+int ledger_begin(struct ledger *ledger, uint64_t unix_ms, uint64_t *ordinal);
+/* The current one was begun at another time. */
+void ledger_date(struct ledger *ledger, uint64_t unix_ms);
+/* The current one; NULL: none was begun yet. Until the next call. */
+const struct ledger_segment *ledger_current(const struct ledger *ledger);
+/* The oldest that is not the current one and has records, as long; NULL: there is none. */
+const struct ledger_segment *ledger_oldest(const struct ledger *ledger);
 /* A record joins the current segment. A seq that is not above all before changes nothing: that
  * record belongs to an older segment. */
 void ledger_append(struct ledger *ledger, uint64_t seq);

@@ -2,10 +2,13 @@
 
 #include <string.h>
 
-static const char magic[] = "BRAINJ1\n";
+static const char magic[] = "BRAINJ2\n";
+/* Segments of before 2026-11: without a time. Read, not written. */
+static const char magic_1[] = "BRAINJ1\n";
 enum {
     MAGIC_BYTES = 8,
-    LABEL_BYTES = 24,
+    LABEL_BYTES = 32,
+    LABEL_1_BYTES = 24,
     PIECE = 256 << 10, /* of a payload whose checksum is tried, and of bytes that are searched */
 };
 /* How far the numbers of one segment's records may be apart for a record that is found by search:
@@ -18,17 +21,21 @@ static void label_write(uint8_t *out, const struct segment_label *label)
 {
     store_be64(out, label->number);
     store_be64(out + 8, label->first_seq);
-    store_be32(out + 16, label->salt);
-    store_be32(out + 20, crc32c(0, slice_of(out, 20)));
+    store_be64(out + 16, label->begun_unix_ms);
+    store_be32(out + 24, label->salt);
+    store_be32(out + 28, crc32c(0, slice_of(out, 28)));
 }
 
-static bool label_read(const uint8_t *bytes, uint64_t number, struct segment_label *label)
+static bool label_read(
+    const uint8_t *bytes, size_t size, uint64_t number, struct segment_label *label)
 {
-    if (load_be32(bytes + 20) != crc32c(0, slice_of(bytes, 20)) || load_be64(bytes) != number)
+    if (load_be32(bytes + size - 4) != crc32c(0, slice_of(bytes, size - 4)) ||
+        load_be64(bytes) != number)
         return false;
     label->number = number;
     label->first_seq = load_be64(bytes + 8);
-    label->salt = load_be32(bytes + 16);
+    label->begun_unix_ms = size == LABEL_BYTES ? load_be64(bytes + 16) : 0;
+    label->salt = load_be32(bytes + size - 8);
     return true;
 }
 
@@ -39,13 +46,27 @@ void segment_header_write(uint8_t out[SEGMENT_HEADER], const struct segment_labe
     label_write(out + MAGIC_BYTES + LABEL_BYTES, label);
 }
 
-bool segment_header_read(const uint8_t header[SEGMENT_HEADER], uint64_t number,
+static bool read_labels(struct slice start, const char *expected, size_t size, uint64_t number,
     struct segment_label *label, bool *intact)
 {
-    bool first = label_read(header + MAGIC_BYTES, number, label);
-    *intact = memcmp(header, magic, MAGIC_BYTES) == 0 && first &&
-              memcmp(header + MAGIC_BYTES, header + MAGIC_BYTES + LABEL_BYTES, LABEL_BYTES) == 0;
-    return first || label_read(header + MAGIC_BYTES + LABEL_BYTES, number, label);
+    const uint8_t *one = start.data + MAGIC_BYTES, *two = one + size;
+    if (start.size < MAGIC_BYTES + 2 * size)
+        return false;
+    const bool first = label_read(one, size, number, label);
+    *intact =
+        first && memcmp(start.data, expected, MAGIC_BYTES) == 0 && memcmp(one, two, size) == 0;
+    return first || label_read(two, size, number, label);
+}
+
+/* By its labels, whose checksums say which form it is: the first bytes may be damaged. */
+size_t segment_header_read(
+    struct slice start, uint64_t number, struct segment_label *label, bool *intact)
+{
+    if (read_labels(start, magic, LABEL_BYTES, number, label, intact))
+        return SEGMENT_HEADER;
+    if (read_labels(start, magic_1, LABEL_1_BYTES, number, label, intact))
+        return SEGMENT_HEADER_1;
+    return 0;
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -179,12 +200,13 @@ static int read_header(const struct record_source *source, uint64_t number,
     struct scan_result *result, struct scan *scan, bool *intact)
 {
     struct slice bytes;
-    if (source->size < SEGMENT_HEADER)
+    const size_t size = source->size < SEGMENT_HEADER ? (size_t)source->size : SEGMENT_HEADER;
+    if (size == 0)
         return 0;
-    int status = source->view(source->context, 0, SEGMENT_HEADER, &bytes);
+    int status = source->view(source->context, 0, size, &bytes);
     if (status != 0)
         return status;
-    result->has_header = segment_header_read(bytes.data, number, &scan->label, intact);
+    result->header_size = segment_header_read(bytes, number, &scan->label, intact);
     result->label = scan->label;
     return 0;
 }
@@ -202,12 +224,12 @@ int segment_scan(const struct record_source *source, uint64_t number, uint64_t p
     bool intact = true;
     *result = (struct scan_result){0};
     int status = read_header(source, number, result, &scan, &intact);
-    if (status != 0 || !result->has_header)
+    if (status != 0 || result->header_size == 0)
         return status;
     if (!intact)
         result->bad++;
 
-    uint64_t offset = SEGMENT_HEADER;
+    uint64_t offset = result->header_size;
     result->good_end = offset;
     while (offset < source->size) {
         struct slice payload;

@@ -6,7 +6,7 @@
 
 #include "brain/base.h"
 
-enum { RECORD_HEADER = 16, SEGMENT_HEADER = 8 + 2 * 24 };
+enum { RECORD_HEADER = 16, SEGMENT_HEADER = 8 + 2 * 32, SEGMENT_HEADER_1 = 8 + 2 * 24 };
 /* Greater ones are taken for damage: no node writes that often, and seq + 1 must exist. */
 #define RECORD_SEQ_LIMIT (UINT64_C(1) << 62)
 
@@ -14,12 +14,15 @@ struct segment_label {
     uint64_t number;
     uint64_t first_seq; /* no record in the segment has a lower one */
     uint32_t salt;
+    /* Wall clock, ms: no record in the segment is older; 0: not known (BRAINJ1 did not say). */
+    uint64_t begun_unix_ms;
 };
 
 void segment_header_write(uint8_t out[SEGMENT_HEADER], const struct segment_label *label);
-/* True when one of the two labels is intact and has `number`; `*intact`: all of the header is. */
-bool segment_header_read(const uint8_t header[SEGMENT_HEADER], uint64_t number,
-    struct segment_label *label, bool *intact);
+/* `start`: the beginning of a segment, at most SEGMENT_HEADER bytes. The size of its header, when
+ * one of the two labels is intact and has `number`, else 0; `*intact`: all of the header is. */
+size_t segment_header_read(
+    struct slice start, uint64_t number, struct segment_label *label, bool *intact);
 
 /* Everything but the crc, which depends on the segment. */
 void record_header_write(uint8_t out[RECORD_HEADER], uint64_t seq, uint32_t payload_size);
@@ -40,11 +43,12 @@ struct scan_result {
     uint64_t bad;      /* damaged places that good records follow */
     uint64_t good_end; /* where the last good record ends; what follows is a damaged tail */
     uint64_t first_seq, last_seq; /* of the good records; 0 when there is none */
-    bool has_header;              /* false: nothing in the segment can be verified */
+    size_t header_size;           /* 0: none; nothing in the segment can be verified */
     struct segment_label label;
 };
 
-/* Hands every good record of the segment to `record`, in order. After a bad one the next good one
+/* Hands every good record of the segment to `record`, in order; `result->label` is set before the
+ * first. After a bad one the next good one
  * is searched for byte by byte; what is looked at in that search is bounded by a multiple of the
  * segment's size, after that the rest counts as damaged. Payloads longer than `payload_limit` are
  * bad. Returns 0, or the error of `view` or `record`. */

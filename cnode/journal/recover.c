@@ -88,11 +88,12 @@ static int view(void *context, uint64_t offset, size_t size, struct slice *bytes
 static int on_record(void *context, uint64_t seq, struct slice payload)
 {
     struct recovery *recovery = context;
+    const uint64_t begun_unix_ms = recovery->scan.label.begun_unix_ms;
     ledger_append(recovery->ledger, seq);
     recovery->records++;
     if (recovery->last_seq < seq)
         recovery->last_seq = seq;
-    int status = recovery->record(recovery->context, seq, payload);
+    int status = recovery->record(recovery->context, seq, begun_unix_ms, payload);
     if (status != 0)
         snprintf(recovery->why, JOURNAL_TEXT, "record %" PRIu64 " was refused: %s", seq,
             error_sentence(status));
@@ -131,7 +132,7 @@ static int cut_tail(struct recovery *recovery, const char *name, uint64_t size, 
 static int judge_tail(struct recovery *recovery, const char *name, bool is_last, uint64_t *size,
     const struct scan_result *result)
 {
-    if (!result->has_header && *size > SEGMENT_HEADER) {
+    if (result->header_size == 0 && *size > SEGMENT_HEADER) {
         recovery->bad++;
         log_error(
             "journal: %s does not begin as a segment: %" PRIu64 " bytes are skipped", name, *size);
@@ -172,11 +173,13 @@ static int recover_segment(struct recovery *recovery, struct window *window, uin
 
     uint64_t ordinal, size = window->file_size, last_seq = recovery->last_seq;
     struct record_source source = {window, size, view};
-    struct scan_result result;
-    int status = ledger_begin(recovery->ledger, &ordinal);
+    struct scan_result *result = &recovery->scan;
+    int status = ledger_begin(recovery->ledger, 0, &ordinal);
     if (status == 0)
         status =
-            segment_scan(&source, number, recovery->payload_limit, on_record, recovery, &result);
+            segment_scan(&source, number, recovery->payload_limit, on_record, recovery, result);
+    if (status == 0)
+        ledger_date(recovery->ledger, result->label.begun_unix_ms);
     /* After a kill the records may be in nothing but the page cache; older ones that they replace
      * are about to be deleted. */
     if (status == 0 && recovery->writer->policy != JOURNAL_SYNC_NEVER &&
@@ -192,12 +195,12 @@ static int recover_segment(struct recovery *recovery, struct window *window, uin
     }
     if (number_before != 0 && number != number_before + 1)
         count_missing(recovery, number_before + 1, number - 1,
-            result.has_header ? result.label.first_seq : result.first_seq, last_seq);
-    if (result.bad > 0) {
-        recovery->bad += result.bad;
-        log_error("journal: %s: %" PRIu64 " damaged places are skipped", name, result.bad);
+            result->header_size > 0 ? result->label.first_seq : result->first_seq, last_seq);
+    if (result->bad > 0) {
+        recovery->bad += result->bad;
+        log_error("journal: %s: %" PRIu64 " damaged places are skipped", name, result->bad);
     }
-    status = judge_tail(recovery, name, is_last, &size, &result);
+    status = judge_tail(recovery, name, is_last, &size, result);
     if (status == 0 && writer_adopt(recovery->writer, number, ordinal, size) != 0)
         status = no_memory(recovery);
     recovery->segments++;

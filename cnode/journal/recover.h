@@ -12,6 +12,7 @@ struct recovery {
     struct ledger *ledger; /* gets their seqs, each before `record` is called with it */
     journal_record_cb record;
     void *context;
+    struct scan_result scan; /* of the segment that is being read */
     /* Results: */
     uint64_t segments, records, torn_bytes, bad, missing;
     uint64_t last_seq;

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "record.h"
-
 enum { NAME_DIGITS = 20 };
 
 void segment_name(char out[SEGMENT_NAME], uint64_t number)
@@ -54,11 +52,11 @@ static uint32_t random_salt(uint64_t number)
     return salt;
 }
 
-int segment_create(struct segment *segment, uint64_t number, uint64_t ordinal, uint64_t first_seq,
-    char why[JOURNAL_TEXT])
+int segment_create(
+    struct segment *segment, uint64_t ordinal, struct segment_label label, char why[JOURNAL_TEXT])
 {
     const struct journal_device *device = segment->device;
-    struct segment_label label = {number, first_seq, random_salt(number)};
+    const uint64_t number = label.number;
     uint8_t header[SEGMENT_HEADER];
     char name[SEGMENT_NAME];
     segment_name(name, number);
@@ -66,6 +64,7 @@ int segment_create(struct segment *segment, uint64_t number, uint64_t ordinal, u
         device->open_file(segment->directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail(why, "made", number);
+    label.salt = random_salt(number);
     segment_header_write(header, &label);
     struct iovec vector = {header, sizeof(header)};
     ssize_t written = device->write_at(fd, &vector, 1, 0);

@@ -4,6 +4,7 @@
 
 #include "batch.h"
 #include "device.h"
+#include "record.h"
 
 enum { JOURNAL_TEXT = 256, SEGMENT_NAME = 32, SEGMENT_VECTORS = 1024 };
 
@@ -25,10 +26,10 @@ bool segment_name_read(const char *name, uint64_t *number);
 
 /* These return 0, or BRAIN_EIO with a sentence in `why`. */
 
-/* Makes a file that was not there, with its header, durable itself and in its directory; on failure
- * nothing of it is left. */
-int segment_create(struct segment *segment, uint64_t number, uint64_t ordinal, uint64_t first_seq,
-    char why[JOURNAL_TEXT]);
+/* Makes the file of this label, which gets a salt, and that was not there, with its header, durable
+ * itself and in its directory; on failure nothing of it is left. */
+int segment_create(
+    struct segment *segment, uint64_t ordinal, struct segment_label label, char why[JOURNAL_TEXT]);
 /* Appends all of the batch. On failure the file is cut back to the last good record. `*writes`: how
  * many writes it took. */
 int segment_append(

@@ -71,7 +71,8 @@ int writer_adopt(struct writer *writer, uint64_t number, uint64_t ordinal, uint6
     return 0;
 }
 
-int writer_begin(struct writer *writer, uint64_t ordinal, uint64_t first_seq)
+int writer_begin(
+    struct writer *writer, uint64_t ordinal, uint64_t begun_unix_ms, uint64_t first_seq)
 {
     struct segment_file *file = heap_allocate(sizeof(*file));
     if (file == NULL) {
@@ -83,8 +84,9 @@ int writer_begin(struct writer *writer, uint64_t ordinal, uint64_t first_seq)
     writer->current.directory = writer->directory;
     int status;
     for (int i = 0; i < NAME_ATTEMPTS; i++) {
-        status = segment_create(
-            &writer->current, writer->next_number, ordinal, first_seq, writer->error);
+        const struct segment_label label = {
+            .number = writer->next_number, .first_seq = first_seq, .begun_unix_ms = begun_unix_ms};
+        status = segment_create(&writer->current, ordinal, label, writer->error);
         if (status == 0 || errno != EEXIST)
             break;
         writer->next_number++; /* somebody else's, or the rest of a failed attempt */
@@ -192,7 +194,7 @@ static int append_one(struct writer *writer, uint64_t now_ms)
         writer->policy != JOURNAL_SYNC_NEVER && sync_now(writer, now_ms) != 0)
         return BRAIN_EIO;
     if ((current->fd < 0 || current->ordinal != batch->segment) &&
-        writer_begin(writer, batch->segment, batch->first_seq) != 0) {
+        writer_begin(writer, batch->segment, batch->begun_unix_ms, batch->first_seq) != 0) {
         begin_failing(writer, now_ms);
         return BRAIN_EIO;
     }

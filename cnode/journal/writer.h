@@ -56,8 +56,10 @@ void writer_release(struct writer *writer);
 
 /* A file that is there already; oldest first. 0 or BRAIN_ENOMEM. */
 int writer_adopt(struct writer *writer, uint64_t number, uint64_t ordinal, uint64_t size);
-/* Begins a new segment at once. 0, BRAIN_EIO or BRAIN_ENOMEM with a sentence in writer->error. */
-int writer_begin(struct writer *writer, uint64_t ordinal, uint64_t first_seq);
+/* Begins a new segment at once; its time is given. 0, BRAIN_EIO or BRAIN_ENOMEM with a sentence in
+ * writer->error. */
+int writer_begin(
+    struct writer *writer, uint64_t ordinal, uint64_t begun_unix_ms, uint64_t first_seq);
 
 /* Appends what is pending and syncs what the policy says, unless a failure was less than retry_ms
  * ago. `last`: do it now whatever the policy says. */

@@ -323,14 +323,16 @@ static uint64_t seed_of(const char *cookie)
     return good ? load_be64(digest) : 0;
 }
 
-/* R10: how old is what the journal brings back? Without a former membership it is this node's
- * alone, and of no age. */
+/* R10: how long ago was the last lease? Without a former membership what the journal brings back is
+ * this node's alone, and of no age. */
 static uint64_t age_of(struct lease_record last)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     const uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-    return last.unix_ms == 0 || last.unix_ms > now_ms ? 0 : now_ms - last.unix_ms;
+    if (last.unix_ms == 0)
+        return UINT64_MAX;
+    return last.unix_ms > now_ms ? 0 : now_ms - last.unix_ms;
 }
 
 static int attach(void *context, struct store *store)

@@ -109,11 +109,11 @@ static void on_read_stored(void *context, struct cluster_request *request)
     storage_read_stored(clustering->storage, request, request->id);
 }
 
-static int on_record(
-    void *context, uint64_t seq, struct slice id, struct version version, const struct value *value)
+static int on_record(void *context, uint64_t seq, uint64_t age_ms, struct slice id,
+    struct version version, const struct value *value)
 {
     struct clustering *clustering = context;
-    return storage_record(clustering->storage, seq, id, version, value);
+    return storage_record(clustering->storage, seq, age_ms, id, version, value);
 }
 
 static void on_record_live(void *context, uint64_t seq)

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "brain/log.h"
 #include "brain/stored.h"
@@ -22,13 +21,6 @@ enum { STORED_OVERHEAD = 4096 };
  * no number is ever given twice, if fewer writes than this were lost. */
 static const uint64_t SEQ_GAP = UINT64_C(1) << 32;
 
-static uint64_t unix_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* ---- writes ---------------------------------------------------------------------------------- */
 
 static void announce_live(struct journaling *journaling)
@@ -38,28 +30,38 @@ static void announce_live(struct journaling *journaling)
     journaling->last_live = 0;
 }
 
-int journaling_record(struct journaling *journaling, struct slice id, struct version version,
-    const struct value *value)
-{
-    return journaling_record_as(journaling, version.seq, id, version, value);
-}
-
-int journaling_record_as(struct journaling *journaling, uint64_t seq, struct slice id,
-    struct version version, const struct value *value)
+/* `kept_unix_ms`: of a copy that is written again; 0: a write of now. */
+static int record(struct journaling *journaling, uint64_t seq, uint64_t kept_unix_ms,
+    struct slice id, struct version version, const struct value *value)
 {
     struct buffer *head = &journaling->head;
     if (journal_is_failing(journaling->journal))
         return BRAIN_EJOURNAL;
     buffer_clear(head);
-    size_t sum = 0;
+    size_t sum = kept_unix_ms != 0 ? kept_write(head, kept_unix_ms) : 0;
     if (value != NULL)
-        sum = stored_write_open_head(head, id, version);
+        sum += stored_write_open_head(head, id, version);
     else
-        stored_write_tombstone(head, id, version, unix_ms());
+        stored_write_tombstone(head, id, version, journal_unix_ms());
+    if (value == NULL)
+        sum = 0;
     if (buffer_status(head) != 0)
         return BRAIN_ENOMEM;
     announce_live(journaling);
     return journal_append_summed(journaling->journal, seq, buffer_slice(head), sum, value);
+}
+
+int journaling_record(struct journaling *journaling, struct slice id, struct version version,
+    const struct value *value)
+{
+    return record(journaling, version.seq, 0, id, version, value);
+}
+
+int journaling_record_copy(struct journaling *journaling, uint64_t seq, uint64_t age_ms,
+    struct slice id, struct version version, const struct value *value)
+{
+    const uint64_t now_ms = journal_unix_ms();
+    return record(journaling, seq, age_ms < now_ms ? now_ms - age_ms : 1, id, version, value);
 }
 
 /* Told to the journal with the next event: when a write replaces another, its record_dead follows
@@ -171,17 +173,37 @@ bool journaling_is_large(const struct journaling *journaling)
            journal_bytes(journaling->journal) > journaling->max_bytes;
 }
 
+/* R10: of a member, what is written from now on is not to count as old as what was written when
+ * this segment was begun. */
+static void close_old(struct journaling *journaling)
+{
+    const uint64_t begun_ms = journal_newest(journaling->journal).begun_unix_ms;
+    if (!compaction_is_stale(begun_ms, journal_unix_ms(), journaling->tombstone_keep_ms))
+        return;
+    announce_live(journaling);
+    journal_begin_segment(journaling->journal);
+}
+
 /* The oldest segment holds the others back: what is still needed of it is written again. */
 static bool begin_rewrite(struct journaling *journaling)
 {
-    uint64_t live;
-    journaling->rewriting_copies = false;
-    journaling->rewriting = journal_bytes(journaling->journal) > journaling->max_bytes &&
-                            !journal_is_failing(journaling->journal) &&
-                            journal_oldest(journaling->journal, &journaling->rewrite_first,
-                                &journaling->rewrite_last, &live) &&
-                            live > 0;
-    return journaling->rewriting;
+    struct journal_range oldest;
+    const bool is_member = journaling->holdings != NULL;
+    if (journal_is_failing(journaling->journal))
+        return false;
+    if (is_member)
+        close_old(journaling);
+    if (!journal_oldest(journaling->journal, &oldest))
+        return false;
+    const struct compaction_case what = {.begun_unix_ms = oldest.begun_unix_ms,
+        .first_seq = oldest.first_seq,
+        .last_seq = oldest.last_seq,
+        .live = oldest.live,
+        .large = journaling_is_large(journaling),
+        .tombstone_keep_ms = is_member ? journaling->tombstone_keep_ms : 0,
+        .unix_ms = journal_unix_ms(),
+        .now_ms = server_clock_ms(&journaling->clock)};
+    return compaction_begin(&journaling->compaction, &what);
 }
 
 void journaling_refresh(struct journaling *journaling)
@@ -192,18 +214,15 @@ void journaling_refresh(struct journaling *journaling)
 
 bool journaling_advance(struct journaling *journaling, uint32_t budget)
 {
+    struct holdings *holdings = journaling->holdings;
     if (journaling->journal == NULL)
         return false;
     journaling_refresh(journaling);
     note_boot(journaling);
-    if (!journaling->rewriting && !begin_rewrite(journaling))
+    if (holdings != NULL && !holdings_may_rewrite(holdings, server_clock_ms(&journaling->clock)))
         return false;
-    const uint64_t first = journaling->rewrite_first, last = journaling->rewrite_last;
-    if (journaling->rewriting_copies)
-        journaling->rewriting = holdings_rewrite(journaling->holdings, first, last, budget);
-    else if (!store_rewrite(journaling->store, first, last, budget))
-        journaling->rewriting = journaling->rewriting_copies = journaling->holdings != NULL;
-    return journaling->rewriting;
+    return (journaling->compaction.under_way || begin_rewrite(journaling)) &&
+           compaction_advance(&journaling->compaction, journaling->store, holdings, budget);
 }
 
 uint64_t journaling_held_bytes(const struct journaling *journaling)
@@ -225,10 +244,11 @@ void journaling_metrics_register(
 
 /* ---- start and end --------------------------------------------------------------------------- */
 
-static int on_record(void *context, uint64_t seq, struct slice payload)
+static int on_record(void *context, uint64_t seq, uint64_t begun_unix_ms, struct slice payload)
 {
     struct journaling *journaling = context;
     struct stored stored;
+    const uint64_t kept_unix_ms = kept_read(&payload);
     if (stored_read(payload, slice_of(NULL, 0), &stored) != 0) {
         log_error("a record of the journal is not in the stored form; it is skipped");
         return 0;
@@ -242,9 +262,13 @@ static int on_record(void *context, uint64_t seq, struct slice payload)
         stored.version.seq = seq;
         status = store_restore(journaling->store, stored.id, stored.version, restored, now_ms);
     } else {
+        const uint64_t age_ms =
+            journaling->age_ms == UINT64_MAX
+                ? 0
+                : record_age(journaling->age_ms, begun_unix_ms, kept_unix_ms, journal_unix_ms());
         journal_live(journaling->journal, seq);
-        status = holdings_restore(journaling->holdings, seq, stored.id, stored.version, restored,
-            journaling->age_ms, now_ms);
+        status = holdings_restore(
+            journaling->holdings, seq, stored.id, stored.version, restored, age_ms, now_ms);
     }
     /* Not with the next event: when the recovery ends, segments without live records are deleted.
      */
@@ -312,6 +336,7 @@ int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct
         return BRAIN_ECONFIG;
     }
     journaling->max_bytes = config->journal_max_size;
+    journaling->tombstone_keep_ms = config->tombstone_keep;
     struct journal_options options = {
         .directory = directory,
         .segment_bytes = config->journal_segment_size,

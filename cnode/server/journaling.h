@@ -9,6 +9,7 @@
 #include "brain/holdings.h"
 #include "brain/journal.h"
 #include "clock.h"
+#include "compaction.h"
 
 enum { BOOT_ID_SIZE = 36 };
 
@@ -21,16 +22,15 @@ struct journaling {
     unsigned open_handles;
     struct store *store;
     struct holdings *holdings; /* of a member, else NULL: what is read back becomes copies */
-    uint64_t age_ms;           /* of which: since the last valid lease */
-    struct journal *journal;   /* NULL: none */
-    struct buffer head;        /* of the record being written */
-    uint64_t max_bytes;        /* of journal; above it, it is compacted */
+    uint64_t age_ms; /* since the last valid lease; UINT64_MAX: never a member, they have no age */
+    struct journal *journal; /* NULL: none */
+    struct buffer head;      /* of the record being written */
+    uint64_t max_bytes;      /* of journal; above it, it is compacted */
+    uint64_t tombstone_keep_ms;
     uint64_t last_live; /* seq of a live record that the journal does not know of yet; 0: none */
-    uint64_t rewrite_first, rewrite_last;
-    bool rewriting;        /* compaction of that range is under way */
-    bool rewriting_copies; /* the store is through with it, now the records of holdings */
-    bool failing;          /* and the log says so */
-    bool restarted;        /* the machine was, since the records below were written */
+    struct compaction compaction;
+    bool failing;   /* and the log says so */
+    bool restarted; /* the machine was, since the records below were written */
     char boot_id[BOOT_ID_SIZE];
     char boot_path[4096];
     void (*closed)(void *context);
@@ -38,9 +38,10 @@ struct journaling {
 };
 
 /* Opens the journal and restores what it holds into `store`, whose record events are the functions
- * below; or, of a member, into `holdings` as copies of that age. Returns 0, or an error with a
- * sentence in `*why` (also when the configuration says `journal = false` and there are records that
- * nobody would read). */
+ * below; or, of a member, into `holdings` as copies: of that age, or their records' (R10,
+ * compaction.h); UINT64_MAX: of none, it never was a member. Returns 0, or an error with a sentence
+ * in `*why` (also when the configuration says `journal = false` and there are records that nobody
+ * would read). */
 int journaling_open(struct journaling *journaling, uv_loop_t *loop, const struct config *config,
     struct store *store, struct holdings *holdings, uint64_t age_ms, const char **why);
 /* There is a journal, and it can be written. */
@@ -48,9 +49,9 @@ bool journaling_is_sound(const struct journaling *journaling);
 void journaling_metrics_register(
     struct metrics_registry *registry, const struct journaling *journaling);
 
-/* As holdings_events.record; store_events.record: under the version's own number. */
-int journaling_record_as(struct journaling *journaling, uint64_t seq, struct slice id,
-    struct version version, const struct value *value);
+/* As holdings_events.record. */
+int journaling_record_copy(struct journaling *journaling, uint64_t seq, uint64_t age_ms,
+    struct slice id, struct version version, const struct value *value);
 /* As store_events.record, record_live and record_dead. */
 int journaling_record(struct journaling *journaling, struct slice id, struct version version,
     const struct value *value);

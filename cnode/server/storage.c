@@ -179,10 +179,10 @@ static int on_record(
     return journaling_record(&storage->journaling, id, version, value);
 }
 
-int storage_record(struct storage *storage, uint64_t seq, struct slice id, struct version version,
-    const struct value *value)
+int storage_record(struct storage *storage, uint64_t seq, uint64_t age_ms, struct slice id,
+    struct version version, const struct value *value)
 {
-    return journaling_record_as(&storage->journaling, seq, id, version, value);
+    return journaling_record_copy(&storage->journaling, seq, age_ms, id, version, value);
 }
 
 void storage_record_live(struct storage *storage, uint64_t seq)

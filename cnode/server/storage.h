@@ -19,7 +19,7 @@ typedef void (*storage_answer_cb)(
 /* Of a member of a cluster. All are called with `context`. */
 struct storage_member {
     struct holdings *holdings;
-    uint64_t age_ms; /* of what the journal brings back */
+    uint64_t age_ms; /* since its last valid lease; UINT64_MAX: there never was one */
     void *context;
     /* The store was made, the journal was not read yet. 0 or BRAIN_ENOMEM. */
     int (*attach)(void *context, struct store *store);
@@ -79,8 +79,8 @@ bool storage_has_room(struct storage *storage, uint64_t bytes);
  * copies? From seven eighths on, until it is less than three quarters. */
 bool storage_is_full(struct storage *storage);
 /* As store_events.record_dead, of a record that holdings kept. */
-int storage_record(struct storage *storage, uint64_t seq, struct slice id, struct version version,
-    const struct value *value);
+int storage_record(struct storage *storage, uint64_t seq, uint64_t age_ms, struct slice id,
+    struct version version, const struct value *value);
 void storage_record_live(struct storage *storage, uint64_t seq);
 void storage_record_dead(struct storage *storage, uint64_t seq);
 void storage_metrics_register(struct metrics_registry *registry, struct storage *storage);

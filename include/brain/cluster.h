@@ -359,9 +359,9 @@ bool cluster_keeps(const struct cluster *cluster, enum cluster_rule rule);
 /* ---- what managers tell ---- */
 
 /* R1, R10: before the first join: a dirty object that the journal brought back. It is a copy from
- * now on, reported after the join and claimed like any other. `age_ms`: since the last valid lease
- * of this data directory; above tombstone_keep it is set aside. `copy`: a reference is taken. 0 or
- * BRAIN_ENOMEM. */
+ * now on, reported after the join and claimed like any other. `age_ms`: for how long nobody is
+ * known to have wanted it (cnode/server/compaction.h); above tombstone_keep it is set aside.
+ * `copy`: a reference is taken. 0 or BRAIN_ENOMEM. */
 int cluster_restore(
     struct cluster *cluster, struct slice id, const struct cluster_copy *copy, uint64_t age_ms);
 
@@ -488,5 +488,8 @@ struct slice cluster_home(const struct cluster *cluster, struct slice id);
 bool cluster_is_open(const struct cluster *cluster, struct slice id);
 /* The copy held for others; borrowed until the next call. false: none. */
 bool cluster_copy_held(const struct cluster *cluster, struct slice id, struct cluster_copy *copy);
+/* R10: for how long nobody is known to have wanted that copy, ms: since its owner said so last; 0
+ * when it is owned here and the lease is valid, or there is none. */
+uint64_t cluster_copy_age(const struct cluster *cluster, struct slice id, uint64_t now_ms);
 
 #endif

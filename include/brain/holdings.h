@@ -29,9 +29,10 @@ struct holdings_events {
      * cannot be read, they are answered BRAIN_EUNAVAILABLE. */
     void (*read_stored)(void *context, struct cluster_request *request);
     /* Of records that are kept for copies. NULL, all three: no journal. */
-    /* As store_events.record, under a number of its own, which is not the version's. */
-    int (*record)(void *context, uint64_t seq, struct slice id, struct version version,
-        const struct value *value);
+    /* As store_events.record, under a number of its own, which is not the version's, and of a copy
+     * that nobody is known to have wanted for `age_ms` (R10). */
+    int (*record)(void *context, uint64_t seq, uint64_t age_ms, struct slice id,
+        struct version version, const struct value *value);
     /* As store_events.record_live and record_dead. */
     void (*record_live)(void *context, uint64_t seq);
     void (*record_dead)(void *context, uint64_t seq);
@@ -120,8 +121,11 @@ int holdings_write(struct holdings *holdings, struct slice id, uint64_t hash,
  * and is no copy. */
 int holdings_restore(struct holdings *holdings, uint64_t seq, struct slice id,
     struct version version, const struct value *value, uint64_t age_ms, uint64_t now_ms);
+/* May the journal be compacted now (R10)? Only under a valid lease: what is owned counts as wanted
+ * from when it is written again. */
+bool holdings_may_rewrite(const struct holdings *holdings, uint64_t now_ms);
 /* Compaction of the journal, as store_rewrite: of records kept for copies. They keep their
- * versions: it is the same write. */
+ * versions: it is the same write; and their age. */
 bool holdings_rewrite(
     struct holdings *holdings, uint64_t first_seq, uint64_t last_seq, uint32_t budget);
 /* cluster_events.copy_changed. */

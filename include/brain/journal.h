@@ -8,12 +8,17 @@
  *
  *   data_dir/journal/00000000000000000001.log, ...2.log, ...     segments, oldest first
  *
- *   segment: "BRAINJ1\n" | label | label (again) | record | record | ...
- *   label:   number:64 first_seq:64 salt:32 crc:32               crc is of the 20 bytes before it
+ *   segment: "BRAINJ2\n" | label | label (again) | record | record | ...
+ *   label:   number:64 first_seq:64 unix_ms:64 salt:32 crc:32    crc is of the 28 bytes before it
  *   record:  crc:32 size:32 seq:64 payload                       big-endian; size is the payload's;
  *                                                                crc is CRC-32C of all that follows
  *                                                                it, begun with the segment's salt
- *   payload: the stored form (brain/stored.h), so a record is a stored object
+ *   payload: the stored form (brain/stored.h), so a record is a stored object; before it stands,
+ *            when compaction wrote a copy again, its time (cnode/server/compaction.h)
+ *
+ * unix_ms: when the segment was begun, so no record in it is older. It is in the file and not the
+ * file's own time, which a restored backup does not have. (Segments of BRAINJ1 have labels without
+ * it; they are read.)
  *
  * The salt is random: after damage, a search for the next record cannot be led to one that a client
  * has hidden in a value. The label stands there twice, so that one flipped bit in it costs nothing.
@@ -87,12 +92,14 @@ struct journal_events {
 
 struct journal; /* opaque: cnode/journal/journal.c */
 
-/* One record found at start. `payload`: the stored form, valid during the call. Returning an error
+/* One record found at start. `begun_unix_ms`: when its segment was begun; 0: not known. `payload`:
+ * the stored form, valid during the call. Returning an error
  * stops the recovery with it. The callback calls journal_live (or journal_replace) for the record
  * of an object that is still dirty because of it. Within a segment seq grows; but a segment may
  * begin with records that an older one has, too (after a failed sync), so keep the newer version,
  * as always, and do nothing for one that is there already. */
-typedef int (*journal_record_cb)(void *context, uint64_t seq, struct slice payload);
+typedef int (*journal_record_cb)(
+    void *context, uint64_t seq, uint64_t begun_unix_ms, struct slice payload);
 
 /* Opens the directory and reads every segment in order, handing each good record to `record`
  * (synchronously; nothing else runs yet): a torn tail of the last segment is cut; a bad record in
@@ -141,11 +148,21 @@ uint64_t journal_held_bytes(const struct journal *journal);
 void journal_live(struct journal *journal, uint64_t seq);
 void journal_dead(struct journal *journal, uint64_t seq);
 void journal_replace(struct journal *journal, uint64_t old_seq, uint64_t new_seq);
-/* For compaction: the range of the oldest segment that is not the current one; false: there is
- * none. The owner then appends the live objects of that range again (new seqs, journal_replace), or
- * has them dumped. */
-bool journal_oldest(
-    const struct journal *journal, uint64_t *first_seq, uint64_t *last_seq, uint64_t *live);
+/* The wall clock by which segments are dated. */
+uint64_t journal_unix_ms(void);
+/* For compaction: a segment, as a range of seqs (0: it is empty). */
+struct journal_range {
+    uint64_t begun_unix_ms; /* 0: not known */
+    uint64_t first_seq, last_seq, live;
+};
+/* The oldest segment that is not the current one; false: there is none. The owner then appends the
+ * live objects of that range again (new seqs, journal_replace), or has them dumped. */
+bool journal_oldest(const struct journal *journal, struct journal_range *range);
+/* The current one. */
+struct journal_range journal_newest(const struct journal *journal);
+/* What is appended from now on goes to a new segment, with a time of its own. Hands over the batch
+ * of this turn; what is live in it must have been told. Without memory nothing happens. */
+void journal_begin_segment(struct journal *journal);
 /* May a segment that was there when the journal was opened still be on the disk? True until its
  * removal was told to have succeeded. */
 bool journal_holds_recovered(const struct journal *journal);

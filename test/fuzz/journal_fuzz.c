@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *bytes = malloc(total + 1);
     memcpy(bytes + extra, data + 1, size - 1);
     if (extra != 0) {
-        struct segment_label label = {number, 1, 0x12345678};
+        struct segment_label label = {number, 1, 0x12345678, 1};
         segment_header_write(bytes, &label);
         mend(bytes, total, label.salt);
     }
@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (a.hash != b.hash || first.records != second.records || first.bad != second.bad ||
         first.good_end != second.good_end || first.good_end > total ||
-        a.bytes + (first.has_header ? SEGMENT_HEADER : 0) > total)
+        a.bytes + first.header_size > total)
         abort();
     free(window.copy);
     free(bytes);

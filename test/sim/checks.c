@@ -70,12 +70,17 @@ void check_owners(struct world *w)
  * -------------------------------------------------------------------------------
  */
 
-/* When the write (not the delete) with this value was carried out. */
-static uint64_t executed_us(const struct world *w, const struct stored *what)
+/* Is this the value of a write (not a delete) that was carried out before the delete whose mark was
+ * removed? The mark's time is that of its dump: a write that came in between has a higher version.
+ */
+static bool was_deleted(const struct world *w, const struct shelf *shelf, const struct stored *what)
 {
     uint32_t number = world_number_in(what->value);
-    return number == 0 || number > w->operations_count ? UINT64_MAX
-                                                       : w->operations[number - 1].executed_us;
+    if (number == 0 || number > w->operations_count)
+        return false;
+    const struct operation *write = &w->operations[number - 1];
+    return write->executed_us < shelf->deleted_us &&
+           version_compare(write->version, shelf->deleted) < 0;
 }
 
 /* Promise 3. Only what a muddled etcd of another life counted may be lower: R4 puts it above what
@@ -89,13 +94,14 @@ void check_stored(struct world *w, uint32_t id, const struct stored *what, bool 
             world_fail(w, "promise 3", "n%u removes a newer %s than it knows", writer->index,
                 w->id_text[id]);
         shelf->deleted_us = what->unix_ms * 1000;
+        shelf->deleted = what->version;
         return;
     }
     if (version_compare(what->version, shelf->highest) < 0 &&
         (!w->etcd.muddled || version_compare(what->version, shelf->now.version) < 0))
         world_fail(w, "promise 3", "n%u puts an older version of %s over a newer one",
             writer->index, w->id_text[id]);
-    if (shelf->deleted_us != 0 && executed_us(w, what) < shelf->deleted_us &&
+    if (shelf->deleted_us != 0 && was_deleted(w, shelf, what) &&
         version_compare(shelf->now.version, (struct version){0, 0, 0}) == 0)
         world_fail(
             w, "promise 3", "n%u brings %s back, which was deleted", writer->index, w->id_text[id]);

@@ -73,6 +73,7 @@ static void plan_pace(struct world *w)
     plan->journal_slow_us = (uint32_t)between(w, 50000, 1000000);
     plan->journal_error_chance = world_chance(w, 150) ? 50 : 0;
     plan->segment_records = (uint32_t)between(w, 1, 20);
+    plan->journal_limit = world_chance(w, 300) ? (uint32_t)between(w, 1, 4) : 0;
     plan->power_chance = world_chance(w, 300) ? 500 : 0;
     plan->deadline_ms = one_of(w, deadlines, 3);
     plan->store_us = one_of(w, stores, 4);

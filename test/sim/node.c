@@ -64,6 +64,8 @@ static void on_copy_changed(void *context, struct slice id, const struct cluster
     /* What is restored, or kept when a lease is lost, is older than that. */
     if (cluster_state(node->core) != CLUSTER_IN && node->last_valid_us < held->at_us)
         held->at_us = node->last_valid_us;
+    if (node->restoring_us != 0 && node->restoring_us < held->at_us)
+        held->at_us = node->restoring_us;
     holdings_copy_changed(node->holdings, id, copy);
     if (!node->up)
         return;
@@ -172,6 +174,7 @@ void node_stop(struct node *node)
     for (uint32_t i = 0; i < IDS; i++)
         w->owners[i] = (uint16_t)(w->owners[i] & ~(1U << node->index));
     memset(node->epoch_counter, 0, sizeof(node->epoch_counter));
+    storage_note_owned(node);
     network_break_all(w, node->index);
     /* Those who asked it hear nothing any more. */
     storage_close(node);

@@ -22,6 +22,8 @@
 #include "brain/holdings.h"
 #include "brain/replica.h"
 #include "brain/stored.h"
+#include "compaction.h"
+#include "ledger.h"
 #include "linear.h"
 #include "random.h"
 
@@ -45,6 +47,8 @@ enum {
 #define SIM_RULES(X)                                                                               \
     X(R1_SENT, "a lease counts from when its renewal was sent")                                    \
     X(R1_AGAIN, "a lease that is known to be lost is not resumed: the member is another one")      \
+    X(R10_RECORD, "a record is not younger than its segment, or the copy it was written from")     \
+    X(R10_SEGMENT, "what is needed of an old segment is written again, so that the rest goes")     \
     X(PUT_CONDITION, "the warehouse writes only if nobody else did in between")
 #define SIM_RULE_ENUM(name, text) SIM_##name,
 enum sim_rule { SIM_RULES(SIM_RULE_ENUM) SIM_RULE_COUNT };
@@ -78,8 +82,8 @@ struct plan {
     /* Of the journal; a segment is so many records. */
     bool journal;
     uint32_t journal_us, journal_slow_us, journal_slow_chance, journal_error_chance;
-    uint32_t segment_records, power_chance;
-    uint32_t deadline_ms; /* of a load or dump, retries included */
+    uint32_t segment_records, journal_limit, power_chance; /* journal_limit: in segments */
+    uint32_t deadline_ms;                                  /* of a load or dump, retries included */
     uint32_t store_us, store_slow_chance, store_slow_us, store_error_chance, store_lost_chance;
     uint32_t fault_us;
     uint32_t weights[16]; /* by enum fault */
@@ -176,18 +180,22 @@ struct etcd {
 struct journal_record {
     uint64_t seq;
     uint64_t appended_us; /* 0: not yet */
-    uint64_t barrier;     /* stays until this one is durable, though it is dead */
-    uint32_t segment;
+    uint64_t segment;     /* the ledger's ordinal; and when that was begun, on the wall clock */
+    uint64_t begun_ms;
+    uint64_t kept_ms; /* of a copy that compaction wrote again (compaction.h) */
     bool live;
     struct value form; /* stored.h */
 };
 struct journal {
     struct journal_record *records;
     size_t count, capacity;
+    struct ledger ledger;
+    struct compaction compaction;
     uint64_t collected, submitted, last_live; /* seqs */
     uint64_t last_us;                         /* when the last batch will be there */
-    uint32_t segment, in_segment;
-    bool failing;
+    uint64_t open_since_us, open_until_us;    /* it could be compacted all that time */
+    uint32_t in_segment;
+    bool failing, replaying;
 };
 
 /* What the driver of the warehouse remembers of an object, as s3_etags.h. */
@@ -235,6 +243,8 @@ struct node {
     struct journal journal;
     /* for checks */
     struct held held[IDS];
+    uint64_t restoring_us;   /* how old what is restored now is told to be: since then */
+    uint64_t owned_seq[IDS]; /* when it ended: the record of what it owned, dirty; 0: none */
     uint64_t epoch_view[IDS], epoch_counter[IDS];
     uint64_t shown_us[IDS]; /* when what its replicas showed last was written */
     bool lost;              /* counted as lost, and not back yet */
@@ -253,7 +263,8 @@ struct shelf {
     uint64_t tag;      /* of these bytes */
     struct stored now; /* what they say */
     struct version highest;
-    uint64_t deleted_us; /* when the delete whose tombstone was removed last was made; 0: none */
+    uint64_t deleted_us; /* of the tombstone that was removed last; 0: none */
+    struct version deleted;
 };
 
 /* ---- clients -------------------------------------------------------------------------------- */
@@ -398,6 +409,8 @@ struct node *node_named(struct world *world, struct slice name);
 void storage_enter(struct node *node);
 void storage_open(struct node *node);  /* the store, the core, and what the journal brings back */
 void storage_close(struct node *node); /* as kill -9 */
+/* What it owns, dirty, when it ends (owned_seq). */
+void storage_note_owned(struct node *node);
 /* A write was carried out that the store told nobody of. */
 void storage_note_write(struct node *node, uint32_t id);
 void storage_settle(struct node *node);      /* the end of a turn */
@@ -434,15 +447,18 @@ void check_replicas(struct world *world, struct node *node); /* something happen
 void check_converged(struct world *world);
 
 /* journal.c */
-int journal_record(struct node *node, uint64_t seq, struct slice id, struct version version,
-    const struct value *value);
+/* `age_ms`: of a copy that is written again; NULL: a write of now. */
+int journal_record(struct node *node, uint64_t seq, const uint64_t *age_ms, struct slice id,
+    struct version version, const struct value *value);
 void journal_live(struct node *node, uint64_t seq);
 void journal_dead(struct node *node, uint64_t seq);
 void journal_submit(struct node *node); /* the end of a turn */
 void journal_written(struct node *node, const struct event *event);
 void journal_crash(struct node *node, bool power); /* what was not appended, or synced, is gone */
 void journal_forget(struct node *node);            /* the disk is gone */
-void journal_replay(struct node *node, uint64_t age_ms);
+/* `lease_age_ms`: UINT64_MAX: it never was a member. */
+void journal_replay(struct node *node, uint64_t lease_age_ms);
+void journal_advance(struct node *node); /* compaction */
 
 /* driver.c */
 enum driver_operation { DRIVER_LOAD, DRIVER_DUMP, DRIVER_FORGET };

@@ -56,13 +56,13 @@ static void on_set_aside(
 static int on_record(
     void *context, struct slice id, struct version version, const struct value *value)
 {
-    return journal_record(context, version.seq, id, version, value);
+    return journal_record(context, version.seq, NULL, id, version, value);
 }
 
-static int on_record_again(
-    void *context, uint64_t seq, struct slice id, struct version version, const struct value *value)
+static int on_record_again(void *context, uint64_t seq, uint64_t age_ms, struct slice id,
+    struct version version, const struct value *value)
 {
-    return journal_record(context, seq, id, version, value);
+    return journal_record(context, seq, &age_ms, id, version, value);
 }
 
 static void on_record_live(void *context, uint64_t seq)
@@ -254,11 +254,25 @@ void storage_open(struct node *node)
     replicas_open(node);
     storage_enter(node);
     /* R10: without a former membership it is this node's alone, and of no age. */
-    uint64_t age_ms = node->last_valid_us != 0 && w->now_us > node->last_valid_us
-                          ? (w->now_us - node->last_valid_us) / 1000
-                          : 0;
+    uint64_t age_ms =
+        w->now_us > node->last_valid_us ? (w->now_us - node->last_valid_us) / 1000 : 0;
+    if (node->last_valid_us == 0)
+        age_ms = UINT64_MAX;
     if (w->plan.journal)
         journal_replay(node, age_ms);
+}
+
+void storage_note_owned(struct node *node)
+{
+    for (uint32_t id = 0; id < node->world->plan.ids; id++) {
+        struct version version;
+        struct value value;
+        bool deleted;
+        node->owned_seq[id] =
+            store_peek_dirty(node->store, node->world->ids[id], &version, &value, &deleted)
+                ? version.seq
+                : 0;
+    }
 }
 
 /* Nobody hears of what happens now: the node is not up any more. */
@@ -294,7 +308,11 @@ uint64_t storage_advance(struct node *node)
 {
     uint64_t now_ms = node_ms(node);
     store_set_outside_bytes(node->store, now_ms < node->pressed_until_ms ? MEMORY_LIMIT : 0);
-    return store_advance(node->store, now_ms, world_chance(node->world, 100) ? 1 : 1000);
+    const uint64_t wait_ms =
+        store_advance(node->store, now_ms, world_chance(node->world, 100) ? 1 : 1000);
+    if (node->world->plan.journal)
+        journal_advance(node);
+    return wait_ms;
 }
 
 /* ---- questions ----------------------------------------------------------------------------------

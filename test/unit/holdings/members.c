@@ -23,13 +23,14 @@ static struct journaled *append(
     return record;
 }
 
-static int on_record_as(
-    void *context, uint64_t seq, struct slice id, struct version version, const struct value *value)
+static int on_record_as(void *context, uint64_t seq, uint64_t age_ms, struct slice id,
+    struct version version, const struct value *value)
 {
     const struct member *member = context;
     if (member->journal_fails)
         return BRAIN_EJOURNAL;
     struct journaled *record = append(context, seq, id, version);
+    record->age_ms = age_ms;
     record->deleted = value == NULL;
     if (value)
         set_value(record->text, value);
@@ -39,7 +40,7 @@ static int on_record_as(
 static int on_record(
     void *context, struct slice id, struct version version, const struct value *value)
 {
-    return on_record_as(context, version.seq, id, version, value);
+    return on_record_as(context, version.seq, 0, id, version, value);
 }
 
 void member_journal(

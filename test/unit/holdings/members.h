@@ -42,7 +42,8 @@ struct operation {
 struct journaled {
     struct journaled *next;
     char id[TEXT];
-    uint64_t seq; /* the version's, unless compaction wrote it again */
+    uint64_t seq;    /* the version's, unless compaction wrote it again */
+    uint64_t age_ms; /* of a copy that was written again */
     struct version version;
     bool deleted, live, dead;
     char text[TEXT];

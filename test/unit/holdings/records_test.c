@@ -177,6 +177,27 @@ START_TEST(a_record_that_is_found_twice_is_live_once)
 }
 END_TEST
 
+/* R10: that a copy is written again does not mean that its owner wants it. */
+START_TEST(a_copy_that_is_written_again_keeps_its_age)
+{
+    enum { COUNT = 3, AWAY_MS = 5000 };
+    give_up_many(COUNT);
+    const uint64_t last = world.members[0].appended;
+    world_pass(&world, AWAY_MS);
+    ck_assert(!holdings_may_rewrite(world.members[0].holdings, world.now_ms)); /* no lease */
+    rewrite(0, last, 10);
+    uint32_t again = 0;
+    for (const struct journaled *record = world.members[0].journal; record; record = record->next) {
+        if (record->seq <= last)
+            continue;
+        ck_assert_uint_ge(record->age_ms, AWAY_MS);
+        again++;
+    }
+    ck_assert_uint_eq(again, COUNT);
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("holdings/records");
@@ -187,6 +208,7 @@ int main(void)
     tcase_add_test(tcase, a_journal_that_fails_loses_no_record);
     tcase_add_test(tcase, only_the_oldest_segment_is_written_again);
     tcase_add_test(tcase, a_record_that_is_found_twice_is_live_once);
+    tcase_add_test(tcase, a_copy_that_is_written_again_keeps_its_age);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

@@ -26,6 +26,7 @@ struct found *found;
 size_t found_count;
 bool keep_found;
 struct fault fault;
+uint64_t fault_unix_ms;
 pthread_mutex_t fault_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static char parent[48];
@@ -59,7 +60,7 @@ static void forget_found(void)
     found_count = 0;
 }
 
-static int on_record(void *context, uint64_t seq, struct slice payload)
+static int on_record(void *context, uint64_t seq, uint64_t begun_unix_ms, struct slice payload)
 {
     (void)context;
     if (found_count == found_capacity) {
@@ -68,7 +69,7 @@ static int on_record(void *context, uint64_t seq, struct slice payload)
     }
     uint8_t *copy = malloc(payload.size);
     memcpy(copy, payload.data, payload.size);
-    found[found_count++] = (struct found){seq, copy, payload.size};
+    found[found_count++] = (struct found){seq, begun_unix_ms, copy, payload.size};
     if (keep_found)
         journal_live(journal, seq);
     return 0;
@@ -91,6 +92,7 @@ void set_up(void)
     journal = NULL;
     keep_found = true;
     fault = (struct fault){0};
+    fault_unix_ms = 0;
 }
 
 void tear_down(void)
@@ -408,6 +410,11 @@ static int fault_remove(int dir, const char *name)
     return unlinkat(dir, name, 0);
 }
 
+static uint64_t fault_clock(void)
+{
+    return fault_unix_ms != 0 ? fault_unix_ms : journal_device_system.unix_ms();
+}
+
 void fault_install(void)
 {
     static struct journal_device device;
@@ -417,6 +424,7 @@ void fault_install(void)
     device.sync_data = fault_sync;
     device.cut = fault_cut;
     device.remove = fault_remove;
+    device.unix_ms = fault_clock;
     journal_device_set(&device);
 }
 

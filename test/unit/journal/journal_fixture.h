@@ -24,7 +24,7 @@ extern char told_why[256];
 
 /* What was recovered by the last open; copies. */
 struct found {
-    uint64_t seq;
+    uint64_t seq, begun_unix_ms;
     uint8_t *data;
     size_t size;
 };
@@ -73,6 +73,7 @@ struct fault {
 };
 extern struct fault fault; /* read and written under fault_lock */
 extern pthread_mutex_t fault_lock;
+extern uint64_t fault_unix_ms; /* the wall clock of that disk; 0: the system's */
 void fault_install(void);
 void fault_set(struct fault now);
 

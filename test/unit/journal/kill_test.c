@@ -64,6 +64,9 @@ static void child(int pipe_fd)
         uint64_t batch = 1 + seq * 31 % 40;
         for (uint64_t i = 0; i < batch; i++)
             write_next(seq++);
+        /* In the middle of what compaction does, too. */
+        if (batch == 16)
+            journal_begin_segment(journal);
         journal_submit(journal);
         uv_run(&loop, journal_held_bytes(journal) > 4 << 20 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
         if (written > told) {
@@ -85,7 +88,11 @@ static void one_round(unsigned round, uint64_t *told)
         child(fds[1]);
     }
     close(fds[1]);
-    /* A start that is killed in the middle is a case, too. */
+    /* A start that is killed in the middle is a case, too; in every second round something was
+     * written, however slow the machine is. */
+    uint64_t seq;
+    if (round % 2 == 1 && read(fds[0], &seq, sizeof(seq)) == (ssize_t)sizeof(seq))
+        *told = seq;
     struct timespec delay = {0, (rand() % 60) * 1000000L};
     nanosleep(&delay, NULL);
     ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -93,7 +100,6 @@ static void one_round(unsigned round, uint64_t *told)
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_msg(
         WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "round %u: the child ended", round);
-    uint64_t seq;
     while (read(fds[0], &seq, sizeof(seq)) == (ssize_t)sizeof(seq))
         *told = seq;
     close(fds[0]);
@@ -104,7 +110,7 @@ static const enum journal_sync policies[] = {
 
 START_TEST(kill_at_random)
 {
-    uint64_t total = 0;
+    unsigned written_rounds = 0;
     srand(SEED + (unsigned)_i);
     options.sync = policies[_i];
     options.segment_bytes = 300000;
@@ -114,7 +120,7 @@ START_TEST(kill_at_random)
         one_round(round, &told);
         for (uint64_t seq = 1; seq <= told; seq++)
             expected[key_of(seq)] = seq;
-        total += told;
+        written_rounds += told > 0;
 
         open_journal();
         ck_assert_uint_gt(next_seq, told);
@@ -133,7 +139,7 @@ START_TEST(kill_at_random)
         uint64_t number;
         ck_assert_uint_eq(segment_files(&number, 1), 0);
     }
-    ck_assert_uint_gt(total, 100);
+    ck_assert_uint_ge(written_rounds, ROUNDS / 4);
 }
 END_TEST
 

@@ -12,7 +12,7 @@ static struct ledger ledger;
 static void begin(uint64_t expected, uint64_t first, uint64_t last)
 {
     uint64_t ordinal;
-    ck_assert_int_eq(ledger_begin(&ledger, &ordinal), 0);
+    ck_assert_int_eq(ledger_begin(&ledger, 0, &ordinal), 0);
     ck_assert_uint_eq(ordinal, expected);
     for (uint64_t seq = first; seq <= last; seq++)
         ledger_append(&ledger, seq);
@@ -41,6 +41,29 @@ START_TEST(oldest_first)
     ck_assert_uint_eq(ledger_clear(&ledger), 4);
     ck_assert_uint_eq(ledger_clear(&ledger), 0);
     ck_assert_uint_eq(ledger.segments[0].ordinal, 5);
+    ledger_release(&ledger);
+}
+END_TEST
+
+START_TEST(times)
+{
+    uint64_t ordinal;
+    ledger_init(&ledger);
+    ck_assert_ptr_null(ledger_current(&ledger));
+    ck_assert_ptr_null(ledger_oldest(&ledger));
+    ck_assert_int_eq(ledger_begin(&ledger, 100, &ordinal), 0);
+    ck_assert_int_eq(ledger_begin(&ledger, 200, &ordinal), 0);
+    ledger_append(&ledger, 1);
+    ck_assert_ptr_null(ledger_oldest(&ledger)); /* the first is empty */
+    ck_assert_int_eq(ledger_begin(&ledger, 300, &ordinal), 0);
+    ck_assert_uint_eq(ledger_oldest(&ledger)->begun_unix_ms, 200);
+    ck_assert_uint_eq(ledger_current(&ledger)->begun_unix_ms, 300);
+    ledger_date(&ledger, 250);
+    ck_assert_uint_eq(ledger_current(&ledger)->begun_unix_ms, 250);
+    /* Emptied, the current one is dated as it was: its batches may be on their way. */
+    ledger_append(&ledger, 2);
+    ck_assert_uint_ne(ledger_clear(&ledger), 0);
+    ck_assert_uint_eq(ledger_current(&ledger)->begun_unix_ms, 250);
     ledger_release(&ledger);
 }
 END_TEST
@@ -86,11 +109,11 @@ START_TEST(model)
         srand(seed);
         memset(live, 0, sizeof(live));
         ledger_init(&ledger);
-        ck_assert_int_eq(ledger_begin(&ledger, &ordinal), 0);
+        ck_assert_int_eq(ledger_begin(&ledger, 0, &ordinal), 0);
         while (seq < SEQS) {
             int what = rand() % 100;
             if (what < 4) {
-                ck_assert_int_eq(ledger_begin(&ledger, &ordinal), 0);
+                ck_assert_int_eq(ledger_begin(&ledger, 0, &ordinal), 0);
             } else if (what < 50) {
                 ledger_append(&ledger, ++seq);
                 segment_of[seq] = ordinal;
@@ -131,7 +154,7 @@ START_TEST(no_memory)
         heap_fault_start(n);
         ledger_init(&ledger);
         for (int i = 0; i < 100; i++)
-            begun += ledger_begin(&ledger, &ordinal) == 0;
+            begun += ledger_begin(&ledger, 0, &ordinal) == 0;
         ck_assert_uint_eq(ledger.count, begun);
         ledger_release(&ledger);
         if (!heap_fault_stop())
@@ -147,6 +170,7 @@ int main(void)
     Suite *suite = suite_create("journal: ledger");
     TCase *tcase = tcase_create("ledger");
     tcase_add_test(tcase, oldest_first);
+    tcase_add_test(tcase, times);
     tcase_add_test(tcase, barrier);
     tcase_add_test(tcase, written_again);
     tcase_add_test(tcase, model);

@@ -8,7 +8,7 @@
 
 enum { RECORDS = 5, LIMIT = 1000 };
 static const size_t sizes[RECORDS] = {48, 48, 48, 1, 200}; /* three of 64 bytes: see `flips` */
-static const struct segment_label label = {7, 100, 0xfeedf00d};
+static const struct segment_label label = {7, 100, 0xfeedf00d, 1700000000000};
 
 static uint8_t image[2000];
 static size_t starts[RECORDS + 1]; /* of the records, and the end */
@@ -90,7 +90,7 @@ START_TEST(whole)
 {
     build();
     struct scan_result result = scan(image_size);
-    ck_assert(result.has_header);
+    ck_assert_uint_eq(result.header_size, SEGMENT_HEADER);
     ck_assert_uint_eq(result.records, RECORDS);
     ck_assert_uint_eq(result.bad, 0);
     ck_assert_uint_eq(result.good_end, image_size);
@@ -111,7 +111,7 @@ START_TEST(flips)
             image[at] ^= (uint8_t)(1 << bit);
             struct scan_result result = scan(image_size);
             image[at] ^= (uint8_t)(1 << bit);
-            ck_assert(result.has_header);
+            ck_assert_uint_eq(result.header_size, SEGMENT_HEADER);
             if (at < SEGMENT_HEADER) {
                 ck_assert_uint_eq(result.records, RECORDS);
                 ck_assert_uint_eq(result.bad, 1);
@@ -139,7 +139,7 @@ START_TEST(cuts)
         unsigned complete = 0;
         while (complete < RECORDS && starts[complete + 1] <= size)
             complete++;
-        ck_assert(result.has_header == (size >= SEGMENT_HEADER));
+        ck_assert((result.header_size > 0) == (size >= SEGMENT_HEADER));
         ck_assert_uint_eq(result.records, complete);
         ck_assert_uint_eq(result.good_end, size >= SEGMENT_HEADER ? starts[complete] : 0);
         ck_assert_uint_eq(result.bad, 0);
@@ -166,14 +166,14 @@ START_TEST(wrong_header)
     build();
     memset(image + 8 + 20, 0xff, 28); /* both labels */
     result = scan(image_size);
-    ck_assert(!result.has_header);
+    ck_assert_uint_eq(result.header_size, 0);
     ck_assert_uint_eq(result.good_end, 0);
     build();
-    struct segment_label other = {8, 100, label.salt}; /* another segment's */
+    struct segment_label other = {8, 100, label.salt, 0}; /* another segment's */
     segment_header_write(image, &other);
-    ck_assert(!scan(image_size).has_header);
+    ck_assert_uint_eq(scan(image_size).header_size, 0);
     /* Another salt: what an older file left on the disk is not taken. */
-    other = (struct segment_label){7, 100, label.salt ^ 1};
+    other = (struct segment_label){7, 100, label.salt ^ 1, 0};
     segment_header_write(image, &other);
     ck_assert_uint_eq(scan(image_size).records, 0);
 }

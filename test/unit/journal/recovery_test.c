@@ -215,9 +215,90 @@ START_TEST(lying_size)
 }
 END_TEST
 
-static int refuse(void *context, uint64_t seq, struct slice payload)
+/* A record is as old as its segment says, however often it is found, and not as its file. */
+START_TEST(segments_tell_their_time)
+{
+    char path[128];
+    struct timespec times[2] = {{1, 0}, {1, 0}};
+    fault_install();
+    fault_unix_ms = 1000;
+    open_journal();
+    append(1, SMALL);
+    journal_submit(journal);
+    fault_unix_ms = 2000;
+    append(2, SMALL); /* the same segment */
+    journal_begin_segment(journal);
+    fault_unix_ms = 3000;
+    append(3, SMALL);
+    ck_assert_uint_eq(journal_newest(journal).begun_unix_ms, 2000);
+    struct journal_range oldest;
+    ck_assert(journal_oldest(journal, &oldest));
+    ck_assert_uint_eq(oldest.begun_unix_ms, 1000);
+    journal_submit(journal);
+    run_until_written(3);
+    close_journal();
+    segment_path(path, 1);
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        fault_unix_ms = 9000;
+        open_journal();
+        ck_assert_uint_eq(found_count, 3);
+        ck_assert_uint_eq(found[0].begun_unix_ms, 1000);
+        ck_assert_uint_eq(found[1].begun_unix_ms, 1000);
+        ck_assert_uint_eq(found[2].begun_unix_ms, 2000);
+        ck_assert(journal_oldest(journal, &oldest));
+        ck_assert_uint_eq(oldest.begun_unix_ms, 1000);
+        ck_assert_uint_eq(journal_newest(journal).begun_unix_ms, 9000);
+        close_journal();
+    }
+}
+END_TEST
+
+/* A segment of before segments had a time. */
+START_TEST(segments_without_a_time)
+{
+    size_t size;
+    uint64_t number = write_records(1, 3, SMALL);
+    uint8_t *bytes = read_segment(number, &size);
+    struct segment_label label;
+    bool intact;
+    ck_assert_uint_eq(
+        segment_header_read(slice_of(bytes, size), number, &label, &intact), SEGMENT_HEADER);
+    uint8_t *old = bytes + SEGMENT_HEADER - SEGMENT_HEADER_1;
+    memcpy(old, "BRAINJ1\n", 8);
+    for (size_t at = 8; at < SEGMENT_HEADER_1; at += 24) {
+        store_be64(old + at, label.number);
+        store_be64(old + at + 8, label.first_seq);
+        store_be32(old + at + 16, label.salt);
+        store_be32(old + at + 20, crc32c(0, slice_of(old + at, 20)));
+    }
+    for (int damaged = 0; damaged < 3; damaged++) {
+        if (damaged > 0)
+            old[damaged == 1 ? 0 : 8]++;
+        write_segment(number, old, size - (SEGMENT_HEADER - SEGMENT_HEADER_1));
+        open_journal();
+        ck_assert_uint_eq(found_count, 3);
+        for (uint64_t i = 0; i < 3; i++) {
+            expect_found(i, i + 1, SMALL);
+            ck_assert_uint_eq(found[i].begun_unix_ms, 0);
+        }
+        ck_assert_uint_eq(metric("recovered_bad_records"), damaged > 0);
+        close_journal();
+    }
+    /* Nothing but its header. */
+    old[0]--, old[8]--;
+    write_segment(number, old, SEGMENT_HEADER_1);
+    open_journal();
+    ck_assert_uint_eq(found_count, 0);
+    ck_assert_uint_eq(metric("recovered_bad_records"), 0);
+    free(bytes);
+}
+END_TEST
+
+static int refuse(void *context, uint64_t seq, uint64_t begun_unix_ms, struct slice payload)
 {
     (void)context;
+    (void)begun_unix_ms;
     (void)payload;
     return seq == 2 ? BRAIN_ENOMEM : 0;
 }
@@ -320,6 +401,8 @@ int main(void)
     tcase_add_test(tcase, missing);
     tcase_add_test(tcase, garbage);
     tcase_add_test(tcase, lying_size);
+    tcase_add_test(tcase, segments_tell_their_time);
+    tcase_add_test(tcase, segments_without_a_time);
     tcase_add_test(tcase, callback_stops);
     tcase_add_test(tcase, no_memory);
     tcase_add_test(tcase, read_only);

@@ -146,10 +146,11 @@ static bool files_are_expected(void)
 
 START_TEST(rollover_and_deletion)
 {
-    uint64_t numbers[16], first, last, live;
+    uint64_t numbers[16];
+    struct journal_range oldest;
     options.segment_bytes = 1000 + SEGMENT_HEADER;
     open_journal();
-    ck_assert(!journal_oldest(journal, &first, &last, &live));
+    ck_assert(!journal_oldest(journal, &oldest));
     /* 4 records of 484 + 16 bytes: 2 in each segment */
     for (uint64_t seq = 1; seq <= 8; seq++) {
         append(seq, 484);
@@ -159,10 +160,10 @@ START_TEST(rollover_and_deletion)
     ck_assert_uint_eq(segment_files(numbers, 16), 4);
     ck_assert_uint_eq(metric("segments"), 4);
     ck_assert_uint_eq(metric("bytes"), 4 * (1000 + SEGMENT_HEADER));
-    ck_assert(journal_oldest(journal, &first, &last, &live));
-    ck_assert_uint_eq(first, 1);
-    ck_assert_uint_eq(last, 2);
-    ck_assert_uint_eq(live, 2);
+    ck_assert(journal_oldest(journal, &oldest));
+    ck_assert_uint_eq(oldest.first_seq, 1);
+    ck_assert_uint_eq(oldest.last_seq, 2);
+    ck_assert_uint_eq(oldest.live, 2);
     /* The second and third die first: nothing can go. */
     for (uint64_t seq = 3; seq <= 6; seq++)
         journal_dead(journal, seq);
@@ -175,7 +176,7 @@ START_TEST(rollover_and_deletion)
     run_until(files_are_expected);
     segment_files(numbers, 16);
     ck_assert_uint_eq(numbers[0], 4);
-    ck_assert(!journal_oldest(journal, &first, &last, &live));
+    ck_assert(!journal_oldest(journal, &oldest));
     /* The current one stays, whatever is dead. */
     journal_dead(journal, 7);
     journal_dead(journal, 8);
@@ -316,7 +317,7 @@ START_TEST(interval_counts_from_the_oldest_record)
     struct writer writer;
     writer_init(&writer, journal_device_get(), &options);
     writer.directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    ck_assert_int_eq(writer_begin(&writer, 1, 1), 0);
+    ck_assert_int_eq(writer_begin(&writer, 1, 1000, 1), 0);
     static const struct {
         uint64_t since_ms, handed_over_ms, due_ms; /* due 0: at once */
     } batches[] = {{1000, 1080, 1100}, {1101, 1101, 1201}, {1202, 1302, 0}, {1210, 1999, 0}};
