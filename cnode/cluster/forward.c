@@ -212,6 +212,8 @@ void foreign_finish(
     if (status == STORE_FOUND)
         message.value = *value;
     send_to(c, slice_of(foreign->name, foreign->name_size), foreign->incarnation, &message);
+    if (c->uses_count > 0)
+        use_answered(c, foreign->key, foreign->incarnation, foreign->request.id);
     foreign_free(foreign);
 }
 

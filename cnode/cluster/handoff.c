@@ -43,19 +43,33 @@ void cluster_used(struct cluster *c, struct slice id)
     use_clear(c, id_key(c, id));
 }
 
-static void move_later(struct cluster *c, struct slice id, uint64_t incarnation)
+static bool move_later(struct cluster *c, struct slice id, uint64_t incarnation)
 {
     uint32_t count = 0;
     for (const struct moving *moving = c->moving; moving; moving = moving->next)
         count++;
     struct moving *moving = count < MOVING_LIMIT ? heap_allocate(sizeof(*moving) + id.size) : NULL;
     if (!moving)
-        return; /* it will be used again */
+        return false; /* it will be used again */
     moving->incarnation = incarnation;
     moving->id_size = id.size;
     memcpy(moving->id, id.data, id.size);
     moving->next = c->moving;
     c->moving = moving;
+    return true;
+}
+
+static void move_when_due(struct cluster *c, struct use *use, struct slice id)
+{
+    if (use->count >= c->options.handoff_uses && !use->moving)
+        use->moving = move_later(c, id, use->incarnation);
+}
+
+static struct use *use_by(struct cluster *c, struct key key, uint64_t incarnation)
+{
+    struct use *use = use_of(c, key);
+    bool is_it = use->count > 0 && use->incarnation == incarnation && key_equal(use->key, key);
+    return is_it ? use : NULL;
 }
 
 /* A request of that member is about to be executed. It moves in a later turn: not under the feet of
@@ -64,17 +78,23 @@ void use_count(struct cluster *c, struct key key, uint64_t incarnation, struct s
 {
     if (c->options.handoff_uses == 0)
         return;
-    struct use *use = use_of(c, key);
-    if (use->count == 0 || !key_equal(use->key, key) || use->incarnation != incarnation) {
+    struct use *use = use_by(c, key, incarnation);
+    if (!use) {
+        use = use_of(c, key);
         c->uses_count += use->count == 0;
-        *use = (struct use){key, incarnation, 1};
-    } else {
-        use->count++;
+        *use = (struct use){.key = key, .incarnation = incarnation};
     }
-    if (use->count >= c->options.handoff_uses) {
-        use_forget(c, use);
-        move_later(c, id, incarnation);
-    }
+    use->count += use->count < c->options.handoff_uses;
+    move_when_due(c, use, id);
+}
+
+/* What could not move while an answer was pending (R13) is tried again after each: where there are
+ * only acknowledged writes, each next use finds one pending again. */
+void use_answered(struct cluster *c, struct key key, uint64_t incarnation, struct slice id)
+{
+    struct use *use = use_by(c, key, incarnation);
+    if (use)
+        move_when_due(c, use, id);
 }
 
 void moving_clear(struct cluster *c)
@@ -118,17 +138,30 @@ void nudged(struct cluster *c, uint16_t member, const struct message *message)
     place_pump(c, place);
 }
 
-static void move(struct cluster *c, const struct moving *moving)
+/* False: not now. */
+static bool move(struct cluster *c, struct slice id, struct key key, uint64_t incarnation)
+{
+    struct idmap_entry entry;
+    int member = view_find(c->view, incarnation);
+    if (member < 0 || !idmap_find(&slot_of(c, key)->owned, &c->epochs, key, &entry))
+        return true; /* nobody there, or nothing to move */
+    if (!serves(c) || !owned_part(c, id, key))
+        return false;
+    c->metrics.handoffs++;
+    nudge_send(c, (uint16_t)member, id, entry.epoch);
+    return true;
+}
+
+static void moving_try(struct cluster *c, const struct moving *moving)
 {
     struct slice id = slice_of(moving->id, moving->id_size);
     struct key key = id_key(c, id);
-    struct idmap_entry entry;
-    int member = view_find(c->view, moving->incarnation);
-    if (member < 0 || !serves(c) || !idmap_find(&slot_of(c, key)->owned, &c->epochs, key, &entry) ||
-        !owned_part(c, id, key))
-        return;
-    c->metrics.handoffs++;
-    nudge_send(c, (uint16_t)member, id, entry.epoch);
+    bool done = move(c, id, key, moving->incarnation);
+    struct use *use = use_by(c, key, moving->incarnation);
+    if (use && done)
+        use_forget(c, use);
+    else if (use)
+        use->moving = false; /* by its next use, or when that is answered */
 }
 
 /* ---- drain
@@ -196,7 +229,7 @@ uint64_t handoff_advance(struct cluster *c, uint32_t *budget)
         struct moving *moving = c->moving;
         c->moving = moving->next;
         --*budget;
-        move(c, moving);
+        moving_try(c, moving);
         heap_release(moving);
     }
     uint64_t wait = c->draining ? drain(c, budget) : UINT64_MAX;

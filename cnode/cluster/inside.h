@@ -230,7 +230,8 @@ enum { USES = 1024 }; /* objects whose use through other nodes is counted at a t
 struct use {
     struct key key;
     uint64_t incarnation;
-    uint32_t count;
+    uint32_t count; /* no more than options.handoff_uses: then it is to move */
+    bool moving;    /* and is in line for it */
 };
 struct moving {
     struct moving *next;
@@ -501,6 +502,8 @@ void foreign_refuse_others(
 
 /* handoff.c */
 void use_count(struct cluster *c, struct key key, uint64_t incarnation, struct slice id);
+/* A request of that member has been answered. */
+void use_answered(struct cluster *c, struct key key, uint64_t incarnation, struct slice id);
 void use_clear(struct cluster *c, struct key key);
 void uses_reset(struct cluster *c);
 void moving_clear(struct cluster *c);

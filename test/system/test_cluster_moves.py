@@ -105,6 +105,20 @@ def test_owner_dies_while_the_warehouse_is_away(new_cluster):
         await_values(member, expected, 5, waiting=())
 
 
+def test_acknowledged_writes_alone_move_an_object(new_cluster):
+    """Nothing but gen_server:call sets, one after the other, each of which waits for a holder: the object follows."""
+    cluster = new_cluster(3, backups=1, handoff_uses=4, key_ttl=600000, max_dirty_ms=0)
+    a, b, c = cluster.members
+    ids = cluster.owned_by(a, 5)
+    with b.client() as client:
+        for number in range(12):
+            for id in ids:
+                assert put(client, id, (id, number)) == "ok"
+    for id in ids:
+        wait_until(lambda one=id: cluster.owner_of(one) is b, what=f"a move of {id} to {b}")
+    await_values(c, {id: (id, 11) for id in ids}, BACK)
+
+
 @pytest.fixture
 def slow_store(tmp_path):
     """An FTP server of which each upload takes a second."""

@@ -168,30 +168,6 @@ START_TEST(a_node_comes_back)
 }
 END_TEST
 
-/* An object used only through one other node moves there; a use at home keeps it. */
-START_TEST(objects_follow_their_users)
-{
-    net_init(&net, 3, 1, 0);
-    net.handoff_uses = 4;
-    net_start(&net, 5);
-    const char *id = net_id(7, 2, 0, -1, -1, -1);
-    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
-    net_settle(&net, true);
-    for (int i = 0; i < 3; i++)
-        (void)net_read(&net, 1, id);
-    (void)net_read(&net, 0, id);
-    for (int i = 0; i < 3; i++)
-        (void)net_read(&net, 1, id);
-    ck_assert(net_owns(&net, 0, id));
-    (void)net_read(&net, 1, id);
-    net_pass(&net, 200, true);
-    ck_assert(!net_owns(&net, 0, id) && net_owns(&net, 1, id));
-    ck_assert_str_eq(net_read(&net, 1, id), "one");
-    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->handoffs, 1);
-    net_end(&net);
-}
-END_TEST
-
 /* Drain: clean and dirty objects go to others, whose clients see no error. */
 START_TEST(a_drained_node_owns_nothing)
 {
@@ -473,7 +449,6 @@ int main(void)
     tcase_add_test(tcase, a_lost_link_is_noticed);
     tcase_add_test(tcase, weak_reads);
     tcase_add_test(tcase, a_node_comes_back);
-    tcase_add_test(tcase, objects_follow_their_users);
     tcase_add_test(tcase, a_drained_node_owns_nothing);
     tcase_add_test(tcase, what_waits_behind_a_release_goes_on);
     tcase_add_test(tcase, a_drained_node_takes_nothing_back);
