@@ -229,6 +229,20 @@ static uint32_t holders_of_highest(struct world *w, uint32_t id)
     return count;
 }
 
+/* An owner that adopted a copy, and cannot write it: its journal fails. Nobody else need have it.
+ */
+static bool is_still_a_copy(struct node *node, uint32_t id)
+{
+    struct cluster_copy copy;
+    struct version version = {0, 0, 0};
+    bool deleted, dirty;
+    uint32_t number;
+    if (!cluster_copy_held(node->core, node->world->ids[id], &copy))
+        return false;
+    (void)storage_peek(node, id, &version, &deleted, &number, &dirty);
+    return version_compare(copy.version, version) > 0;
+}
+
 /* Would the loss of any one node be covered now? As the nodes themselves believe; `but` may be in
  * whatever state. */
 static bool is_covered(struct world *w, const struct node *but)
@@ -260,7 +274,7 @@ static bool is_covered(struct world *w, const struct node *but)
             struct node *node = &w->nodes[i];
             owned |= node->up && storage_is_resident(node, id);
             if (node->up && cluster_owns(node->core, w->ids[id], NULL) &&
-                !storage_is_resident(node, id))
+                (!storage_is_resident(node, id) || is_still_a_copy(node, id)))
                 return false; /* about to adopt it */
         }
         if (!owned && holders_of_highest(w, id) == 1)
