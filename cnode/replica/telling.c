@@ -272,9 +272,13 @@ int replica_written(struct replica *r, struct slice id, struct cluster_epoch epo
         state = REPLICA_NONE;
     entry_set(r, entry, epoch, version, state, kept);
     const uint32_t others = peers_told(r);
-    if (held || !keeps(r, RULE_REPLICA_HELD))
+    const bool at_once = held || !keeps(r, RULE_REPLICA_HELD);
+    if (at_once)
         tell(r, entry, version);
-    return keeps(r, RULE_REPLICA_WAIT) ? (int)others : 0;
+    if (!keeps(r, RULE_REPLICA_WAIT))
+        return 0;
+    /* Who says its round before this is held is told it then, and is to be waited for. */
+    return others == 0 && !at_once ? 1 : (int)others;
 }
 
 bool replica_held(struct replica *r, struct slice id, struct version version, uint64_t now_ms)

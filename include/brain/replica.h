@@ -135,7 +135,8 @@ int replica_reserve(struct replica *replica, struct slice id);
 /* The object has this version now, of which `epoch` is the owner's grant; `value` NULL: a
  * tombstone. It is told to the others when it is held (so that what others have seen is not lost
  * with its owner): at once, or by replica_held. `events.reached` follows, not within this call.
- * Returns how many other members that concerns; 0: none, there is nothing to wait for.
+ * Returns how many other members that concerns; 0: none, there is nothing to wait for. What is not
+ * held yet is to be waited for even if there is nobody: members may come before it is.
  * BRAIN_ENOMEM, without replica_reserve: nothing happened. */
 int replica_written(struct replica *replica, struct slice id, struct cluster_epoch epoch,
     struct version version, const struct value *value, bool held, uint64_t now_ms);

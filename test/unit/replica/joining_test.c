@@ -130,6 +130,25 @@ START_TEST(who_goes_before_it_has_told_all_makes_the_table_begin_anew)
 }
 END_TEST
 
+/* A write that nobody was there for, when it came, is waited for by who came before it was held. */
+START_TEST(who_comes_before_a_write_is_held_is_waited_for)
+{
+    net_init(&net, true, 0);
+    net_up(&net, 0);
+    net_install_all(&net);
+    ck_assert_int_eq(net_write(&net, 0, "r:1", 5, 1, 11, false), 1);
+    join(1);
+    net_pass(&net, 200);
+    ck_assert(net_readable(&net, 1));
+    ck_assert(net_held(&net, 0, "r:1", 5, 1));
+    ck_assert_uint_eq(net.nodes[0].reached_count, 0);
+    net_settle(&net);
+    ck_assert_uint_eq(net.nodes[0].reached_count, 1);
+    ck_assert_int_eq(net_read(&net, 1, "r:1"), 11);
+    net_end(&net);
+}
+END_TEST
+
 /* The same while the joiner's push goes past an id whose newest write waits for its holders. */
 START_TEST(a_push_names_what_it_cannot_show)
 {
@@ -217,6 +236,7 @@ int main(void)
     tcase_add_test(tcase, lost_messages_of_a_join);
     tcase_add_test(tcase, a_push_never_overwrites_a_newer_write);
     tcase_add_test(tcase, who_goes_before_it_has_told_all_makes_the_table_begin_anew);
+    tcase_add_test(tcase, who_comes_before_a_write_is_held_is_waited_for);
     tcase_add_test(tcase, a_push_names_what_it_cannot_show);
     tcase_add_test(tcase, members_that_differ);
     tcase_add_test(tcase, too_large);
