@@ -155,11 +155,21 @@ static void all_have_it(struct replica *r, struct telling *telling)
 /* ---- sending ----------------------------------------------------------------------------------
  */
 
-/* Another owner, who is gone, may have told others something newer since. */
-static bool is_in_doubt(const struct replica *r, const struct entry *entry)
+/* Has some member, but this one, not told all yet? It may be gone already, and who asks know that.
+ */
+static bool others_are_behind(const struct replica *r, const struct peer *peer)
 {
-    return entry->number <= r->unproven && keeps(r, RULE_REPLICA_UNPROVEN) &&
-           !r->events.owns(r->events.context, entry_id(entry));
+    for (uint32_t slot = 0; slot < r->slots_count; slot++)
+        if (r->slots[slot] != NULL && r->slots[slot] != peer && !r->slots[slot]->ended)
+            return true;
+    return false;
+}
+
+/* Another owner, who is gone, may have told others something newer since. */
+static bool is_in_doubt(const struct replica *r, const struct peer *peer, const struct entry *entry)
+{
+    return (entry->number <= r->unproven || others_are_behind(r, peer)) &&
+           keeps(r, RULE_REPLICA_UNPROVEN) && !r->events.owns(r->events.context, entry_id(entry));
 }
 
 static void send_version(struct replica *r, const struct peer *peer, const struct entry *entry)
@@ -170,7 +180,7 @@ static void send_version(struct replica *r, const struct peer *peer, const struc
         .id = entry_id(entry),
         .epoch = entry->epoch,
         .version = telling->version,
-        .state = is_told(entry) && !is_in_doubt(r, entry) ? entry->state : REPLICA_NONE};
+        .state = is_told(entry) && !is_in_doubt(r, peer, entry) ? entry->state : REPLICA_NONE};
     if (message.state == REPLICA_VALUE)
         message.value = entry->value;
     r->metrics.told++;

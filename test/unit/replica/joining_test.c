@@ -149,6 +149,40 @@ START_TEST(who_comes_before_a_write_is_held_is_waited_for)
 }
 END_TEST
 
+static bool owns_nothing(struct net_node *node, struct slice id)
+{
+    (void)node, (void)id;
+    return false;
+}
+
+/* c wrote before b had said its round, so b does not know of it; a hears that c is gone before b
+ * does, and begins a new round: what b told before c is no more than a rumour. */
+START_TEST(who_has_not_heard_all_tells_others_no_values_of_its_own)
+{
+    start(0);
+    net_write(&net, 1, "r:1", 5, 1, 11, true);
+    net_settle(&net);
+    join(2);
+    ck_assert_int_eq(net_write(&net, 2, "r:1", 6, 2, 22, true), 0); /* acknowledged at once */
+    while (net_drop(&net, -1, 2, -1))
+        continue;
+    net_down(&net, 2);
+    net_install(&net, 0);
+    net.owns = owns_nothing;
+    for (int i = 0; i < 20; i++) { /* b still has the older view */
+        net.now_ms += 10;
+        (void)replica_advance(net.nodes[0].replica, net.now_ms, 100);
+        (void)replica_advance(net.nodes[1].replica, net.now_ms, 100);
+        while (
+            net_deliver(&net, -1, 0, 1) || net_deliver(&net, -1, 1, 0) || net_drop(&net, -1, -1, 2))
+            continue;
+    }
+    ck_assert(net_readable(&net, 0));
+    ck_assert_int_eq(net_read(&net, 0, "r:1"), -1);
+    net_end(&net);
+}
+END_TEST
+
 /* The same while the joiner's push goes past an id whose newest write waits for its holders. */
 START_TEST(a_push_names_what_it_cannot_show)
 {
@@ -237,6 +271,7 @@ int main(void)
     tcase_add_test(tcase, a_push_never_overwrites_a_newer_write);
     tcase_add_test(tcase, who_goes_before_it_has_told_all_makes_the_table_begin_anew);
     tcase_add_test(tcase, who_comes_before_a_write_is_held_is_waited_for);
+    tcase_add_test(tcase, who_has_not_heard_all_tells_others_no_values_of_its_own);
     tcase_add_test(tcase, a_push_names_what_it_cannot_show);
     tcase_add_test(tcase, members_that_differ);
     tcase_add_test(tcase, too_large);
