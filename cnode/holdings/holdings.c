@@ -160,8 +160,12 @@ static void on_written(void *member, struct slice id, struct version version,
     if (h->records.count > 0)
         record_superseded(h, id, version);
     /* Without holders a write that waits for the warehouse is nowhere else until it is there. */
-    const bool held = holders == 0 && !(writing && writing->ack == STORE_ACK_WAREHOUSE);
-    bool replicated = replicated_written(h, id, version, value, held);
+    enum replica_hold hold = REPLICA_UNHELD;
+    if (holders == 0 && !writing)
+        hold = REPLICA_AS_BEFORE;
+    else if (holders == 0 && writing->ack != STORE_ACK_WAREHOUSE)
+        hold = REPLICA_IS_HELD;
+    bool replicated = replicated_written(h, id, version, value, hold);
     unbacked_written(h, id, version, !writing || asks_for_holders(writing->ack) || replicated,
         replicated && holders == 0 ? 1 : holders);
     if (!writing)

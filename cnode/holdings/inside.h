@@ -150,7 +150,7 @@ void holdings_tell_later(struct holdings *h, struct slice id, struct version ver
 bool is_replicated(const struct holdings *h, struct slice id);
 /* A new version was written. True: it has to be waited for. */
 bool replicated_written(struct holdings *h, struct slice id, struct version version,
-    const struct value *value, bool held);
+    const struct value *value, enum replica_hold hold);
 /* Holders, or the warehouse, have it. True: other members do not, and must. */
 bool replicated_lack(struct holdings *h, struct slice id, struct version version);
 /* The warehouse is known to have this version, which may just have been loaded. */

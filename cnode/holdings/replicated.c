@@ -13,11 +13,11 @@ bool is_replicated(const struct holdings *h, struct slice id)
 }
 
 bool replicated_written(struct holdings *h, struct slice id, struct version version,
-    const struct value *value, bool held)
+    const struct value *value, enum replica_hold hold)
 {
     if (!is_replicated(h, id))
         return false;
-    int others = h->replicas.written(h->replicas.context, id, version, value, held, h->now_ms);
+    int others = h->replicas.written(h->replicas.context, id, version, value, hold, h->now_ms);
     /* An error: they have not been told, so it must not be acknowledged. */
     return h->replicas.wait && others != 0;
 }
@@ -48,7 +48,7 @@ void replicated_loaded(struct holdings *h, struct slice id, struct version versi
     int status = store_get(h->store, id, h->now_ms, &value, NULL);
     if (status == STORE_FOUND || status == STORE_ABSENT)
         (void)h->replicas.written(h->replicas.context, id, version,
-            status == STORE_FOUND ? &value : NULL, true, h->now_ms);
+            status == STORE_FOUND ? &value : NULL, REPLICA_IS_HELD, h->now_ms);
 }
 
 void holdings_replicated(struct holdings *h, struct slice id, struct version version)

@@ -259,7 +259,7 @@ static struct value keep(const struct replica *r, const struct value *value)
 }
 
 int replica_written(struct replica *r, struct slice id, struct cluster_epoch epoch,
-    struct version version, const struct value *value, bool held, uint64_t now_ms)
+    struct version version, const struct value *value, enum replica_hold hold, uint64_t now_ms)
 {
     r->now_ms = now_ms;
     if (!r->in)
@@ -274,6 +274,8 @@ int replica_written(struct replica *r, struct slice id, struct cluster_epoch epo
         return BRAIN_ENOMEM;
     if (!attached && ours)
         entry->telling->version = before;
+    const bool waits = ours && !version_equal(entry->telling->version, before);
+    const bool held = hold == REPLICA_IS_HELD || (hold == REPLICA_AS_BEFORE && !waits);
     if (!ours)
         entry_take_over(r, entry, NULL);
     enum replica_state state = value != NULL ? REPLICA_VALUE : REPLICA_DELETED;

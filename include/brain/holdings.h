@@ -22,6 +22,7 @@
 #define BRAIN_HOLDINGS_H
 
 #include "brain/cluster.h"
+#include "brain/replica.h"
 
 struct holdings_events {
     void *context;
@@ -47,7 +48,7 @@ struct holdings_replicas {
     /* As replica_reserve, replica_written, replica_held and replica_knows. */
     int (*reserve)(void *context, struct slice id);
     int (*written)(void *context, struct slice id, struct version version,
-        const struct value *value, bool held, uint64_t now_ms);
+        const struct value *value, enum replica_hold hold, uint64_t now_ms);
     bool (*held)(void *context, struct slice id, struct version version, uint64_t now_ms);
     bool (*knows)(void *context, struct slice id, struct version version);
 };

@@ -41,6 +41,10 @@ enum replica_rule { REPLICA_RULES(REPLICA_RULE_ENUM) REPLICA_RULE_COUNT };
 #undef REPLICA_RULE_ENUM
 #define REPLICA_BREAK(rule) (UINT32_C(1) << (rule))
 
+/* Where is a version that is written? As the one before: it is that one, written again by its
+ * owner's store, whose class is forgotten. */
+enum replica_hold { REPLICA_UNHELD, REPLICA_IS_HELD, REPLICA_AS_BEFORE };
+
 struct replica_options {
     const struct slice *prefixes; /* of ids, none empty; copied */
     size_t prefixes_count;
@@ -134,12 +138,12 @@ bool replica_knows(struct replica *replica, struct slice id, struct version vers
 int replica_reserve(struct replica *replica, struct slice id);
 /* The object has this version now, of which `epoch` is the owner's grant; `value` NULL: a
  * tombstone. It is told to the others when it is held (so that what others have seen is not lost
- * with its owner): at once, or by replica_held. `events.reached` follows, not within this call.
- * Returns how many other members that concerns; 0: none, there is nothing to wait for. What is not
- * held yet is to be waited for even if there is nobody: members may come before it is.
+ * with its owner): at once (`hold`), or by replica_held. `events.reached` follows, not within this
+ * call. Returns how many other members that concerns; 0: none, there is nothing to wait for. What
+ * is not held yet is to be waited for even if there is nobody: members may come before it is.
  * BRAIN_ENOMEM, without replica_reserve: nothing happened. */
 int replica_written(struct replica *replica, struct slice id, struct cluster_epoch epoch,
-    struct version version, const struct value *value, bool held, uint64_t now_ms);
+    struct version version, const struct value *value, enum replica_hold hold, uint64_t now_ms);
 /* The holders of the object, or the warehouse, have all versions up to this one. False: it was not
  * written here, or no other member waits for it any more. */
 bool replica_held(

@@ -72,7 +72,8 @@ static void own(struct replica *replica, const char *id, uint64_t seq, uint64_t 
     static const uint8_t term[] = {ETF_SMALL_INTEGER, 9};
     const struct value value = {NULL, term, sizeof(term)};
     (void)replica_written(replica, slice_of_string(id), (struct cluster_epoch){7, 1},
-        (struct version){7, 1, seq}, seq % 3 == 0 ? NULL : &value, seq % 2 == 0, now_ms);
+        (struct version){7, 1, seq}, seq % 3 == 0 ? NULL : &value, (enum replica_hold)(seq % 4 % 3),
+        now_ms);
 }
 
 /* Incarnations as in the corpus: from 101 (b) or 103 (c), to 102; rounds 1 and 2. */

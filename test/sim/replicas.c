@@ -61,13 +61,13 @@ static int on_reserve(void *context, struct slice id)
 }
 
 static int on_written(void *context, struct slice id, struct version version,
-    const struct value *value, bool held, uint64_t now_ms)
+    const struct value *value, enum replica_hold hold, uint64_t now_ms)
 {
     const struct node *node = context;
     struct cluster_epoch epoch;
     if (!cluster_owns(node->core, id, &epoch))
         return BRAIN_EUNAVAILABLE;
-    return replica_written(node->replica, id, epoch, version, value, held, now_ms);
+    return replica_written(node->replica, id, epoch, version, value, hold, now_ms);
 }
 
 static bool on_held(void *context, struct slice id, struct version version, uint64_t now_ms)

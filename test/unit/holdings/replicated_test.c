@@ -31,13 +31,13 @@ static int on_reserve(void *context, struct slice id)
 }
 
 static int on_written(void *context, struct slice id, struct version version,
-    const struct value *value, bool held, uint64_t now_ms)
+    const struct value *value, enum replica_hold hold, uint64_t now_ms)
 {
     struct teller *told = context;
     (void)id, (void)now_ms;
     told->writes++;
     told->written = version;
-    told->at_once = held;
+    told->at_once = hold == REPLICA_IS_HELD;
     snprintf(told->text, sizeof(told->text), "%.*s", value != NULL ? (int)value->size - 5 : 0,
         value != NULL ? (const char *)value->data + 5 : "");
     return told->others;

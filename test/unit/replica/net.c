@@ -259,7 +259,8 @@ int net_write(struct net *net, int node, const char *id, uint64_t grant, uint64_
     if (replica_reserve(replica, slice_of_string(id)) != 0)
         return BRAIN_ENOMEM;
     return replica_written(replica, slice_of_string(id), (struct cluster_epoch){grant, 1},
-        net_version(grant, seq), number != 0 ? &value : NULL, held, net->now_ms);
+        net_version(grant, seq), number != 0 ? &value : NULL,
+        held ? REPLICA_IS_HELD : REPLICA_UNHELD, net->now_ms);
 }
 
 bool net_held(struct net *net, int node, const char *id, uint64_t grant, uint64_t seq)

@@ -150,7 +150,7 @@ static void claim(struct object *object, int node)
     const struct value value = {NULL, bytes, (size_t)(etf_put_uint64(bytes, object->kept) - bytes)};
     ck_assert_int_ge(replica_written(net.nodes[node].replica, slice_of_string(object->id),
                          (struct cluster_epoch){object->grant, 1}, object->kept_version, &value,
-                         true, net.now_ms),
+                         REPLICA_IS_HELD, net.now_ms),
         0);
 }
 

@@ -83,6 +83,33 @@ START_TEST(what_has_no_holder_yet_is_not_told)
 }
 END_TEST
 
+/* Written again by its owner's store: where it is has not changed by that. */
+START_TEST(what_is_written_again_is_held_as_it_was)
+{
+    const struct slice id = slice_of_string("r:1");
+    const struct cluster_epoch epoch = {5, 1};
+    uint8_t bytes[] = {ETF_SMALL_INTEGER, 11};
+    const struct value value = {NULL, bytes, sizeof(bytes)};
+    struct replica *replica;
+    start(true, 2);
+    replica = net.nodes[0].replica;
+    (void)net_write(&net, 0, "r:1", 5, 1, 11, false);
+    ck_assert_int_eq(replica_written(replica, id, epoch, net_version(5, 2), &value,
+                         REPLICA_AS_BEFORE, net.now_ms),
+        1);
+    ck_assert_ptr_null(net.messages);
+    ck_assert(net_held(&net, 0, "r:1", 5, 2));
+    net_settle(&net);
+    ck_assert(was_reached(0, 5, 2));
+    ck_assert_int_eq(net_read(&net, 1, "r:1"), 11);
+    (void)replica_written(
+        replica, id, epoch, net_version(5, 3), &value, REPLICA_AS_BEFORE, net.now_ms);
+    net_settle(&net);
+    ck_assert(was_reached(0, 5, 3));
+    net_end(&net);
+}
+END_TEST
+
 /* Holders have the first of two writes: its value is gone here, so others must ask. */
 START_TEST(an_overtaken_version_is_only_named)
 {
@@ -195,7 +222,7 @@ START_TEST(the_later_grant_is_believed)
     const struct value value = {NULL, bytes, sizeof(bytes)};
     ck_assert(!replica_knows(net.nodes[1].replica, slice_of_string("r:1"), net_version(5, 1)));
     ck_assert_int_eq(replica_written(net.nodes[1].replica, slice_of_string("r:1"), epoch,
-                         net_version(5, 1), &value, true, net.now_ms),
+                         net_version(5, 1), &value, REPLICA_IS_HELD, net.now_ms),
         1);
     net_settle(&net);
     ck_assert_int_eq(net_read(&net, 2, "r:1"), 11);
@@ -271,6 +298,7 @@ int main(void)
     tcase_add_test(tcase, alone_nobody_is_waited_for);
     tcase_add_test(tcase, all_have_it_when_it_is_acknowledged);
     tcase_add_test(tcase, what_has_no_holder_yet_is_not_told);
+    tcase_add_test(tcase, what_is_written_again_is_held_as_it_was);
     tcase_add_test(tcase, an_overtaken_version_is_only_named);
     tcase_add_test(tcase, lost_messages_are_repeated);
     tcase_add_test(tcase, old_news_change_nothing);
