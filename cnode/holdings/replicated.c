@@ -35,16 +35,20 @@ void replicated_stored(struct holdings *h, struct slice id, struct version versi
         holdings_tell_later(h, id, version);
 }
 
-/* A later version than the one loaded was told when it was written. */
+/* A later version than the one loaded was told when it was written. What was given up since cannot
+ * be told any more, but reads may have shown it. */
 void replicated_loaded(struct holdings *h, struct slice id, struct version version)
 {
     struct value value;
     struct version now;
     bool deleted;
-    if (store_peek_dirty(h->store, id, &now, &value, &deleted) ||
-        !store_peek_stored(h->store, id, &now) || version_compare(now, version) != 0 ||
-        !cluster_owns(h->cluster, id, NULL))
+    if (store_peek_dirty(h->store, id, &now, &value, &deleted))
         return;
+    if (!store_peek_stored(h->store, id, &now) || version_compare(now, version) != 0 ||
+        !cluster_owns(h->cluster, id, NULL)) {
+        h->replicas.doubt(h->replicas.context, id, version);
+        return;
+    }
     int status = store_get(h->store, id, h->now_ms, &value, NULL);
     if (status == STORE_FOUND || status == STORE_ABSENT)
         (void)h->replicas.written(h->replicas.context, id, version,

@@ -159,6 +159,13 @@ bool replica_knows(struct replica *r, struct slice id, struct version version)
     return r->readable && is_good(r, entry);
 }
 
+void replica_doubt(struct replica *r, struct slice id, struct version version)
+{
+    struct entry *entry = r->in ? entry_find(r, id) : NULL;
+    if (entry != NULL && version_compare(entry->version, version) < 0)
+        entry_set(r, entry, entry->epoch, entry->version, REPLICA_NONE, value_none());
+}
+
 /* ---- time -------------------------------------------------------------------------------------
  */
 

@@ -94,6 +94,12 @@ static bool on_knows(void *context, struct slice id, struct version version)
     return replica_knows(clustering->replica, id, version);
 }
 
+static void on_doubt(void *context, struct slice id, struct version version)
+{
+    struct clustering *clustering = context;
+    replica_doubt(clustering->replica, id, version);
+}
+
 /* ---- start ------------------------------------------------------------------------------------
  */
 
@@ -144,8 +150,8 @@ struct replica *replication_create(
         *status = BRAIN_ENOMEM;
         return NULL;
     }
-    const struct holdings_replicas replicas = {
-        clustering, options.wait_all, on_covers, on_reserve, on_written, on_held, on_knows};
+    const struct holdings_replicas replicas = {clustering, options.wait_all, on_covers, on_reserve,
+        on_written, on_held, on_knows, on_doubt};
     holdings_replicate(clustering->holdings, &replicas);
     return replica;
 }

@@ -45,12 +45,13 @@ struct holdings_replicas {
     void *context;
     bool wait; /* a write, of any class, waits until all members have it */
     bool (*covers)(void *context, struct slice id);
-    /* As replica_reserve, replica_written, replica_held and replica_knows. */
+    /* As replica_reserve, replica_written, replica_held, replica_knows and replica_doubt. */
     int (*reserve)(void *context, struct slice id);
     int (*written)(void *context, struct slice id, struct version version,
         const struct value *value, enum replica_hold hold, uint64_t now_ms);
     bool (*held)(void *context, struct slice id, struct version version, uint64_t now_ms);
     bool (*knows)(void *context, struct slice id, struct version version);
+    void (*doubt)(void *context, struct slice id, struct version version);
 };
 
 #define HOLDINGS_METRICS(X)                                                                        \

@@ -132,6 +132,10 @@ int replica_get_weak(struct replica *replica, struct slice id, struct value *val
 /* Was just this version told to all, or will be, by this node or another one that is there? */
 bool replica_knows(struct replica *replica, struct slice id, struct version version);
 
+/* This node owned the object, showed this version, and told it to nobody. Of an older one it has
+ * the value no more: reads take the strong way until the next owner has told. */
+void replica_doubt(struct replica *replica, struct slice id, struct version version);
+
 /* ---- what the owner tells ---- */
 
 /* Memory for the next replica_written of this id. 0 or BRAIN_ENOMEM. */

@@ -82,6 +82,12 @@ static bool on_knows(void *context, struct slice id, struct version version)
     return replica_knows(node->replica, id, version);
 }
 
+static void on_doubt(void *context, struct slice id, struct version version)
+{
+    const struct node *node = context;
+    replica_doubt(node->replica, id, version);
+}
+
 /* ---- life ---------------------------------------------------------------------------------------
  */
 
@@ -115,7 +121,7 @@ void replicas_open(struct node *node)
         return;
     }
     const struct holdings_replicas replicas = {
-        node, options.wait_all, on_covers, on_reserve, on_written, on_held, on_knows};
+        node, options.wait_all, on_covers, on_reserve, on_written, on_held, on_knows, on_doubt};
     holdings_replicate(node->holdings, &replicas);
 }
 

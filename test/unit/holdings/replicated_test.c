@@ -12,6 +12,7 @@ static struct teller {
     struct version written, held;
     uint32_t writes, helds, reserved;
     bool at_once, is_known;
+    uint32_t doubts;
     char text[TEXT];
     int others;
 } teller;
@@ -59,10 +60,17 @@ static bool on_knows(void *context, struct slice id, struct version version)
     return told->is_known || version_compare(version, told->written) == 0;
 }
 
+static void on_doubt(void *context, struct slice id, struct version version)
+{
+    struct teller *told = context;
+    (void)id, (void)version;
+    told->doubts++;
+}
+
 static void start(uint32_t count, bool wait, int others)
 {
     const struct holdings_replicas replicas = {
-        &teller, wait, on_covers, on_reserve, on_written, on_held, on_knows};
+        &teller, wait, on_covers, on_reserve, on_written, on_held, on_knows, on_doubt};
     teller = (struct teller){.others = others};
     world_init(&world, count, count - 1);
     world.journals = true;
@@ -227,12 +235,28 @@ START_TEST(what_is_loaded_is_told)
     ck_assert(teller.at_once);
     ck_assert_str_eq(teller.text, "old");
     ck_assert_int_eq(version_compare(teller.written, (struct version){1, 1, 1}), 0);
+    ck_assert_uint_eq(teller.doubts, 0);
     world_end(&world);
     start(2, true, 1);
     teller.is_known = true;
     world_keep(&world, "r", "old");
     ck_assert_str_eq(world_read(&world, 0, "r"), "old");
     ck_assert_uint_eq(teller.writes, 0);
+    world_end(&world);
+}
+END_TEST
+
+/* What is deleted leaves the store as soon as it has been read, and is owned no more. */
+START_TEST(what_was_given_up_before_it_was_told_is_doubted)
+{
+    start(2, true, 1);
+    world_keep(&world, "r", "old");
+    world.warehouse->deleted = true;
+    struct ask *read = world_ask(&world, 0, CLUSTER_READ, "r", NULL, STORE_ACK_MEMORY);
+    world_settle(&world);
+    ck_assert(is_answered(read, STORE_ABSENT, NULL));
+    ck_assert_uint_eq(teller.writes, 0);
+    ck_assert_uint_eq(teller.doubts, 1);
     world_end(&world);
 }
 END_TEST
@@ -250,6 +274,7 @@ int main(void)
     tcase_add_test(tcase, what_is_told_no_more_is_not_waited_for);
     tcase_add_loop_test(tcase, nothing_waits_for_ever, 0, count);
     tcase_add_test(tcase, what_is_loaded_is_told);
+    tcase_add_test(tcase, what_was_given_up_before_it_was_told_is_doubted);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

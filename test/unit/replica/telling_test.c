@@ -232,6 +232,32 @@ START_TEST(the_later_grant_is_believed)
 }
 END_TEST
 
+/* Simulator, seed 16144: an owner showed what it had loaded, and gave it up before it was told. */
+START_TEST(what_was_shown_and_not_told_is_not_followed_by_something_older)
+{
+    start(true, 2);
+    net_write(&net, 0, "r:1", 5, 2, 22, true);
+    net_settle(&net);
+    for (int node = 0; node < 2; node++) {
+        struct replica *replica = net.nodes[node].replica;
+        ck_assert_int_eq(net_read(&net, node, "r:1"), 22);
+        replica_doubt(replica, slice_of_string("r:1"), net_version(5, 2));
+        replica_doubt(replica, slice_of_string("r:1"), net_version(5, 1));
+        ck_assert_int_eq(net_read(&net, node, "r:1"), 22);
+        replica_doubt(replica, slice_of_string("r:1"), net_version(5, 3));
+        ck_assert_int_eq(net_read(&net, node, "r:1"), -1);
+        ck_assert_int_eq(net_read_weak(&net, node, "r:1"), -1);
+        ck_assert(!replica_knows(replica, slice_of_string("r:1"), net_version(5, 3)));
+        replica_doubt(replica, slice_of_string("r:2"), net_version(5, 3)); /* not here */
+    }
+    net_write(&net, 1, "r:1", 6, 1, 33, true);
+    net_settle(&net);
+    ck_assert_int_eq(net_read(&net, 0, "r:1"), 33);
+    ck_assert_int_eq(net_read(&net, 1, "r:1"), 33);
+    net_end(&net);
+}
+END_TEST
+
 /* Simulator, seed 1081: whoever owned the object waited for ever for what it had written. */
 START_TEST(the_former_owner_hears_that_its_version_is_told_no_more)
 {
@@ -304,6 +330,7 @@ int main(void)
     tcase_add_test(tcase, old_news_change_nothing);
     tcase_add_test(tcase, deleted_stays_deleted);
     tcase_add_test(tcase, the_later_grant_is_believed);
+    tcase_add_test(tcase, what_was_shown_and_not_told_is_not_followed_by_something_older);
     tcase_add_test(tcase, the_former_owner_hears_that_its_version_is_told_no_more);
     tcase_add_test(tcase, who_goes_is_not_waited_for);
     tcase_add_test(tcase, without_membership_only_weak_reads);
