@@ -30,8 +30,11 @@ jobs_count()
 build_target=all
 build_folder()
 {
-    local folder="$root/$1" wanted="${CC:-gcc} ${*:2}"
+    local folder="$root/$1" wanted="${CC:-gcc} ${*:2}" lock
     shift
+    # Two scripts at a time may want the same folder; ninja itself does not wait for another one.
+    exec {lock}>"$folder.lock"
+    flock "$lock"
     if [ ! -f "$folder/build.ninja" ] || [ "$(cat "$folder/.options" 2>/dev/null)" != "$wanted" ]; then
         rm -rf "$folder"
         CC="${CC:-gcc}" meson setup "$folder" "$root" "$@" >"$folder.log" 2>&1 || {
@@ -47,6 +50,7 @@ build_folder()
         grep -vE '^\[[0-9]+/[0-9]+\] |^ninja: Entering' "$folder/ninja.log" >&2
         return 1
     }
+    exec {lock}>&-
 }
 
 # The builds. All of the project's C files pass through gcc and clang with -Werror. What users run

@@ -178,13 +178,14 @@ class DevCluster:
             now = {key.removeprefix(MEMBERS): value for key, (value, _) in self.etcd.keys(MEMBERS).items()}
         except OSError:
             return
-        for name, value in sorted(self.members.items()):
+        # Taken before it is said: who reads "joined" may press Ctrl-C before we come back from saying it.
+        before, self.members = self.members, now
+        for name, value in sorted(before.items()):
             if now.get(name) != value:
                 say(f"node {name} lost")
         for name, value in sorted(now.items()):
-            if self.members.get(name) != value:
+            if before.get(name) != value:
                 say(f"node {name} joined")
-        self.members = now
         for node in self.nodes:
             if node.ended():
                 say(f"node {node.name} ended with status {node.process.returncode}; "
