@@ -65,14 +65,17 @@ struct entry {
 
 /* What some member has not acknowledged. `version`: the last that was told; none: nothing yet.
  * While it is not the entry's, that one waits for its holders, and of the told one only that it
- * exists can be said. */
+ * exists can be said; likewise under a grant of which some member does not know. */
 struct telling {
     struct link timer; /* in `waiting`, by sent_ms, while somebody owes it; else in `unheld` */
     struct entry *entry;
     struct version version;
     uint64_t sent_ms;
-    uint32_t words; /* of bits, for each of two: who owes; of them, to whom it was pushed */
-    uint32_t owed;
+    uint32_t words; /* of bits, for each of three: who owes; of them, to whom it was pushed; of
+                       them, who may still show what was told under an earlier grant */
+    uint32_t owed, unaware;
+    bool fresh;   /* nothing was told under this grant */
+    bool reached; /* that all have the version was said; they are told what it is */
     bool offered;
     uint64_t bits[];
 };
@@ -127,6 +130,13 @@ static inline bool version_equal(struct version a, struct version b)
 static inline struct slice entry_id(const struct entry *entry)
 {
     return id_node_id(&entry->node);
+}
+/* May members be told what the entry is, not only that it is there? */
+static inline bool may_be_shown(const struct entry *entry)
+{
+    const struct telling *telling = entry->telling;
+    return telling == NULL || (!telling->fresh && telling->unaware == 0 &&
+                                  version_equal(telling->version, entry->version));
 }
 /* Which word counts: a later grant's, of one grant the higher version. */
 int word_compare(

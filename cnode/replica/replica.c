@@ -134,7 +134,7 @@ static bool is_good(const struct replica *r, const struct entry *entry)
         return entry->teller->present || !keeps(r, RULE_REPLICA_GONE);
     if (entry->number <= r->unproven && keeps(r, RULE_REPLICA_UNPROVEN))
         return false;
-    return entry->telling == NULL || version_equal(entry->telling->version, entry->version);
+    return may_be_shown(entry);
 }
 
 int replica_get(struct replica *r, struct slice id, struct value *value)

@@ -6,6 +6,8 @@
 
 /* Of what is pushed to one member: so much may be on its way. */
 enum { PUSH_WINDOW = 256, WORD_BITS = 64 };
+/* Of a telling's bits. */
+enum part { OWED, PUSHED, UNAWARE, PARTS };
 static const uint64_t PUSH_WINDOW_BYTES = UINT64_C(4) << 20;
 
 /* ---- tellings ---------------------------------------------------------------------------------
@@ -13,7 +15,7 @@ static const uint64_t PUSH_WINDOW_BYTES = UINT64_C(4) << 20;
 
 static size_t telling_size(uint32_t words)
 {
-    return sizeof(struct telling) + 2 * (size_t)words * sizeof(uint64_t);
+    return sizeof(struct telling) + PARTS * (size_t)words * sizeof(uint64_t);
 }
 
 static uint32_t words_needed(const struct replica *r)
@@ -21,14 +23,9 @@ static uint32_t words_needed(const struct replica *r)
     return r->slots_count == 0 ? 1 : (r->slots_count + WORD_BITS - 1) / WORD_BITS;
 }
 
-static uint64_t *owed_word(struct telling *telling, uint32_t slot)
+static uint64_t *word_of(struct telling *telling, enum part part, uint32_t slot)
 {
-    return &telling->bits[slot / WORD_BITS];
-}
-
-static uint64_t *pushed_word(struct telling *telling, uint32_t slot)
-{
-    return &telling->bits[telling->words + slot / WORD_BITS];
+    return &telling->bits[part * telling->words + slot / WORD_BITS];
 }
 
 static uint64_t bit_of(uint32_t slot)
@@ -76,9 +73,12 @@ static int attach(struct replica *r, struct entry *entry)
         telling->version = before->version;
         telling->sent_ms = r->now_ms;
         telling->owed = before->owed;
-        memcpy(telling->bits, before->bits, before->words * sizeof(uint64_t));
-        memcpy(
-            telling->bits + words, before->bits + before->words, before->words * sizeof(uint64_t));
+        telling->unaware = before->unaware;
+        telling->fresh = before->fresh;
+        telling->reached = before->reached;
+        for (uint32_t part = 0; part < PARTS; part++)
+            memcpy(telling->bits + part * words, before->bits + part * before->words,
+                before->words * sizeof(uint64_t));
         list_remove(&before->timer);
         if (telling->owed > 0)
             wait_for_it(r, telling);
@@ -101,19 +101,28 @@ static void settle_push(struct replica *r, struct peer *peer, const struct entry
     peer_end_if_all(r, peer);
 }
 
+/* It has given up what was told under earlier grants, or is gone. */
+static void now_aware(struct telling *telling, const struct peer *peer)
+{
+    const uint64_t bit = bit_of(peer->slot);
+    telling->unaware -= (*word_of(telling, UNAWARE, peer->slot) & bit) != 0;
+    *word_of(telling, UNAWARE, peer->slot) &= ~bit;
+}
+
 /* Takes the bits of one member out. */
 static void forgive(struct replica *r, struct telling *telling, struct peer *peer, bool owed)
 {
     const uint64_t bit = bit_of(peer->slot);
     if (peer->slot / WORD_BITS >= telling->words)
         return;
-    if ((*pushed_word(telling, peer->slot) & bit) != 0) {
-        *pushed_word(telling, peer->slot) &= ~bit;
+    if ((*word_of(telling, PUSHED, peer->slot) & bit) != 0) {
+        *word_of(telling, PUSHED, peer->slot) &= ~bit;
         settle_push(r, peer, telling->entry);
     }
-    if (owed && (*owed_word(telling, peer->slot) & bit) != 0) {
-        *owed_word(telling, peer->slot) &= ~bit;
+    if (owed && (*word_of(telling, OWED, peer->slot) & bit) != 0) {
+        *word_of(telling, OWED, peer->slot) &= ~bit;
         telling->owed--;
+        now_aware(telling, peer);
     }
 }
 
@@ -133,23 +142,6 @@ void telling_free(struct replica *r, struct entry *entry)
         r->spare_telling = telling;
     else
         heap_release(telling);
-}
-
-static bool is_told(const struct entry *entry)
-{
-    return entry->telling == NULL || version_equal(entry->telling->version, entry->version);
-}
-
-/* Nobody owes it any more. */
-static void all_have_it(struct replica *r, struct telling *telling)
-{
-    struct entry *entry = telling->entry;
-    const struct version version = telling->version;
-    list_remove(&telling->timer);
-    list_append(&r->unheld, &telling->timer);
-    if (is_told(entry))
-        telling_free(r, entry);
-    r->events.reached(r->events.context, entry_id(entry), version);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------
@@ -180,7 +172,7 @@ static void send_version(struct replica *r, const struct peer *peer, const struc
         .id = entry_id(entry),
         .epoch = entry->epoch,
         .version = telling->version,
-        .state = is_told(entry) && !is_in_doubt(r, peer, entry) ? entry->state : REPLICA_NONE};
+        .state = may_be_shown(entry) && !is_in_doubt(r, peer, entry) ? entry->state : REPLICA_NONE};
     if (message.state == REPLICA_VALUE)
         message.value = entry->value;
     r->metrics.told++;
@@ -203,11 +195,23 @@ static void offer(struct replica *r, const struct peer *peer, const struct entry
 static void count_as_pushed(struct peer *peer, struct telling *telling)
 {
     const uint64_t bit = bit_of(peer->slot);
-    if ((*pushed_word(telling, peer->slot) & bit) != 0)
+    if ((*word_of(telling, PUSHED, peer->slot) & bit) != 0)
         return;
-    *pushed_word(telling, peer->slot) |= bit;
+    *word_of(telling, PUSHED, peer->slot) |= bit;
     peer->in_flight++;
     peer->in_flight_bytes += telling->entry->value.size;
+}
+
+/* Each of those that are told now may still show what was told under an earlier grant. */
+static void begin_grant(struct replica *r, struct telling *telling)
+{
+    telling->fresh = telling->reached = false;
+    for (uint32_t slot = 0; slot < r->slots_count; slot++) {
+        if (r->slots[slot] == NULL || !peer_is_told(r->slots[slot]))
+            continue;
+        telling->unaware += (*word_of(telling, UNAWARE, slot) & bit_of(slot)) == 0;
+        *word_of(telling, UNAWARE, slot) |= bit_of(slot);
+    }
 }
 
 /* To everybody, from the beginning. False: there is nobody. */
@@ -219,17 +223,20 @@ static bool tell(struct replica *r, struct entry *entry, struct version version)
         return true;
     struct telling *telling = entry->telling;
     const bool again = !version_is_none(telling->version);
+    telling->reached = telling->reached && version_equal(telling->version, version);
     telling->version = version;
     telling->offered = false;
     telling->sent_ms = r->now_ms;
+    if (telling->fresh)
+        begin_grant(r, telling);
     for (uint32_t slot = 0; slot < r->slots_count; slot++) {
         struct peer *peer = r->slots[slot];
         if (peer == NULL || !peer_is_told(peer))
             continue;
         if (again && peer->pushing && entry->number <= peer->push_until)
             count_as_pushed(peer, telling);
-        telling->owed += (*owed_word(telling, slot) & bit_of(slot)) == 0;
-        *owed_word(telling, slot) |= bit_of(slot);
+        telling->owed += (*word_of(telling, OWED, slot) & bit_of(slot)) == 0;
+        *word_of(telling, OWED, slot) |= bit_of(slot);
         send_version(r, peer, entry);
     }
     entry_take_over(r, entry, NULL); /* the last one told */
@@ -239,9 +246,30 @@ static bool tell(struct replica *r, struct entry *entry, struct version version)
     }
     list_remove(&telling->timer);
     list_append(&r->unheld, &telling->timer);
-    if (is_told(entry))
+    if (may_be_shown(entry))
         telling_free(r, entry);
     return false;
+}
+
+/* Some member owes less than before, when so many were unaware of the grant. When none is any more,
+ * they are told what it is. */
+static void settle(struct replica *r, struct telling *telling, uint32_t unaware)
+{
+    struct entry *entry = telling->entry;
+    const struct version version = telling->version;
+    const bool all = telling->owed == 0, shows = may_be_shown(entry);
+    const bool reached = all && !telling->reached;
+    if (all) {
+        telling->reached = true;
+        list_remove(&telling->timer);
+        list_append(&r->unheld, &telling->timer);
+    }
+    if (shows && unaware > 0)
+        tell(r, entry, version);
+    else if (shows && all)
+        telling_free(r, entry);
+    if (reached)
+        r->events.reached(r->events.context, entry_id(entry), version);
 }
 
 int replica_reserve(struct replica *r, struct slice id)
@@ -274,6 +302,8 @@ int replica_written(struct replica *r, struct slice id, struct cluster_epoch epo
         return BRAIN_ENOMEM;
     if (!attached && ours)
         entry->telling->version = before;
+    if ((!ours || cluster_epoch_compare(entry->epoch, epoch) != 0) && keeps(r, RULE_REPLICA_AWARE))
+        entry->telling->fresh = true;
     const bool waits = ours && !version_equal(entry->telling->version, before);
     const bool held = hold == REPLICA_IS_HELD || (hold == REPLICA_AS_BEFORE && !waits);
     if (!ours)
@@ -302,7 +332,7 @@ bool replica_held(struct replica *r, struct slice id, struct version version, ui
     const struct telling *telling = entry->telling;
     const struct version least =
         version_compare(version, entry->version) < 0 ? version : entry->version;
-    if (version_compare(least, telling->version) <= 0)
+    if (version_compare(least, telling->version) <= 0 && !telling->fresh)
         return keeps(r, RULE_REPLICA_WAIT) && telling->owed > 0;
     return tell(r, entry, least) && keeps(r, RULE_REPLICA_WAIT);
 }
@@ -315,16 +345,18 @@ void telling_acknowledged(struct replica *r, struct peer *peer, struct entry *en
         return;
     const bool has = word_compare(epoch, version, entry->epoch, telling->version) >= 0;
     const bool owes = peer->slot / WORD_BITS < telling->words &&
-                      (*owed_word(telling, peer->slot) & bit_of(peer->slot)) != 0;
+                      (*word_of(telling, OWED, peer->slot) & bit_of(peer->slot)) != 0;
     if (!owes)
         return;
+    const uint32_t unaware = telling->unaware;
+    if (cluster_epoch_compare(epoch, entry->epoch) >= 0)
+        now_aware(telling, peer);
     /* Under this grant it was told in this round: at least what was pushed. */
     if (has || cluster_epoch_compare(epoch, entry->epoch) >= 0)
         forgive(r, telling, peer, has);
     if (!has && telling->offered)
         send_version(r, peer, entry);
-    if (telling->owed == 0)
-        all_have_it(r, telling);
+    settle(r, telling, unaware);
 }
 
 void tellings_forgive(struct replica *r, struct peer *peer, bool gone)
@@ -333,9 +365,9 @@ void tellings_forgive(struct replica *r, struct peer *peer, bool gone)
     for (; link != &r->waiting; link = next) {
         struct telling *telling = list_entry(link, struct telling, timer);
         next = link->next;
+        const uint32_t unaware = telling->unaware;
         forgive(r, telling, peer, gone);
-        if (telling->owed == 0)
-            all_have_it(r, telling);
+        settle(r, telling, unaware);
     }
 }
 
@@ -377,8 +409,8 @@ static bool push(struct replica *r, struct peer *peer, struct entry *entry)
         telling->sent_ms = r->now_ms;
         wait_for_it(r, telling);
     }
-    telling->owed += (*owed_word(telling, peer->slot) & bit) == 0;
-    *owed_word(telling, peer->slot) |= bit;
+    telling->owed += (*word_of(telling, OWED, peer->slot) & bit) == 0;
+    *word_of(telling, OWED, peer->slot) |= bit;
     count_as_pushed(peer, telling);
     send_version(r, peer, entry);
     return true;
@@ -426,7 +458,7 @@ static void offer_again(struct replica *r, struct telling *telling)
     telling->offered = true;
     wait_for_it(r, telling);
     for (uint32_t slot = 0; slot < r->slots_count && slot / WORD_BITS < telling->words; slot++)
-        if (r->slots[slot] != NULL && (*owed_word(telling, slot) & bit_of(slot)) != 0)
+        if (r->slots[slot] != NULL && (*word_of(telling, OWED, slot) & bit_of(slot)) != 0)
             offer(r, r->slots[slot], telling->entry);
 }
 

@@ -16,7 +16,9 @@
  * have it (wait_all) never leaves a readable table behind; and when a member goes that had not said
  * so, the table begins anew, in a new round: also what this node told itself is believed only if it
  * still owns it. What was told by a member that is gone is not shown to
- * strong reads: the next one finds an owner, which tells it again (docs/decisions/0017).
+ * strong reads: the next one finds an owner, which tells it again. The first word under a grant is
+ * that there is one; the value follows when all have acknowledged that, so nobody shows an earlier
+ * owner's word while, or after, somebody else shows the new one's (docs/decisions/0017).
  *
  * Not thread-safe; one struct per node. No function blocks. */
 #ifndef BRAIN_REPLICA_H
@@ -28,6 +30,7 @@
  * notice. X(name, what is not done when it is broken) */
 #define REPLICA_RULES(X)                                                                           \
     X(REPLICA_WORD, "a later grant's word counts before an earlier one's, whatever the versions")  \
+    X(REPLICA_AWARE, "what a grant's owner wrote is told when all gave up what was told before")   \
     X(REPLICA_NEWEST, "what is told never takes the place of a newer word")                        \
     X(REPLICA_HELD, "a version is told when its holders, or the warehouse, have it")               \
     X(REPLICA_WAIT, "with write_wait = all a write waits for all members")                         \

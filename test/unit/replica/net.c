@@ -89,7 +89,8 @@ bool net_configure(
         .pause_ms = 5000,
         .tombstone_keep_ms = 60000,
         .limit_bytes = limit_bytes,
-        .term_limits = limits};
+        .term_limits = limits,
+        .broken = net->broken};
     struct net_node *at = &net->nodes[node];
     replica_destroy(at->replica);
     at->replica = replica_create(&options, (struct replica_events){at, on_send, on_owns, on_reached,
@@ -106,6 +107,13 @@ void net_init(struct net *net, bool wait_all, uint64_t limit_bytes)
         snprintf(net->nodes[i].name, sizeof(net->nodes[i].name), "%c@n", 'a' + i);
         (void)net_configure(net, i, "r:", wait_all, limit_bytes);
     }
+}
+
+void net_break(struct net *net, uint32_t broken)
+{
+    net->broken = broken;
+    for (int i = 0; i < NET_NODES; i++)
+        (void)net_configure(net, i, "r:", true, 0);
 }
 
 static void discard(struct net_message *message)

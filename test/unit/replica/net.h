@@ -32,6 +32,7 @@ struct net {
     struct net_node nodes[NET_NODES];
     struct net_message *messages;
     uint64_t now_ms, incarnations, view;
+    uint32_t broken; /* REPLICA_BREAK of rules, where that is compiled in */
     struct cluster_member members[NET_NODES];
     size_t members_count;
     bool (*owns)(struct net_node *node, struct slice id); /* NULL: yes */
@@ -43,6 +44,8 @@ void net_init(struct net *net, bool wait_all, uint64_t limit_bytes);
 /* Another configuration for one node. False: no memory. */
 bool net_configure(
     struct net *net, int node, const char *prefix, bool wait_all, uint64_t limit_bytes);
+/* Breaks rules, after net_init. */
+void net_break(struct net *net, uint32_t broken);
 void net_end(struct net *net);
 /* The node is a member of the next view, anew; or not any more. Nobody has installed it yet. */
 void net_up(struct net *net, int node);
