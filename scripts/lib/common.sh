@@ -19,6 +19,17 @@ complain()
     printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
 }
 
+# --help is the comment that a script begins with. Called with the script's arguments, before it does anything.
+help_of()
+{
+    case " $* " in
+        *" --help "* | *" -h "*)
+            sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+            exit 0
+            ;;
+    esac
+}
+
 # How many jobs: the cores there are.
 jobs_count()
 {
@@ -36,6 +47,8 @@ build_folder()
     exec {lock}>"$folder.lock"
     flock "$lock"
     if [ ! -f "$folder/build.ninja" ] || [ "$(cat "$folder/.options" 2>/dev/null)" != "$wanted" ]; then
+        # In a terminal somebody waits, for minutes.
+        [ ! -t 2 ] || heading "building ${folder##*/}/ for the first time: this can take minutes" >&2
         rm -rf "$folder"
         CC="${CC:-gcc}" meson setup "$folder" "$root" "$@" >"$folder.log" 2>&1 || {
             cat "$folder.log" >&2
