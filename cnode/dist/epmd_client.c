@@ -94,15 +94,29 @@ static void say_absent(struct epmd_registration *registration, const char *what)
         "epmd at %s:%u: %s; trying on", registration->address_text, registration->epmd_port, what);
 }
 
-static void start_epmd(struct epmd_registration *registration)
+/* False: not now, or not by this node. */
+static bool start_epmd(struct epmd_registration *registration)
 {
     uint64_t now_ms = uv_now(registration->loop);
     if (registration->events.start_epmd == NULL ||
         (registration->started_epmd && now_ms - registration->started_epmd_ms < START_PAUSE_MS))
-        return;
+        return false;
     registration->started_epmd = true;
     registration->started_epmd_ms = now_ms;
     registration->events.start_epmd(registration->events.context);
+    return true;
+}
+
+/* The first node of a machine finds none: nobody has to do anything, unless it cannot be started.
+ */
+static void on_no_epmd(struct epmd_registration *registration)
+{
+    bool first = !registration->started_epmd;
+    if (start_epmd(registration) && first && !registration->said_lost)
+        log_info(
+            "no epmd at %s:%u: starting one", registration->address_text, registration->epmd_port);
+    else
+        say_absent(registration, uv_strerror(UV_ECONNREFUSED));
 }
 
 static void on_accepted(struct epmd_registration *registration, uint32_t creation)
@@ -182,10 +196,11 @@ static void on_connected(uv_connect_t *connect, int status)
     if (uv_is_closing((uv_handle_t *)&registration->socket))
         return;
     if (status < 0) {
-        say_absent(registration, uv_strerror(status));
-        drop_socket(registration);
         if (status == UV_ECONNREFUSED)
-            start_epmd(registration);
+            on_no_epmd(registration);
+        else
+            say_absent(registration, uv_strerror(status));
+        drop_socket(registration);
         return;
     }
     uv_buf_t request =

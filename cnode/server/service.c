@@ -204,7 +204,8 @@ static int ack_of(const struct service *service, const struct command *command, 
     return 0;
 }
 
-/* Calls hear of it themselves, plain messages do not, so a person must. */
+/* Calls hear of it themselves, plain messages do not, so a person must. What had no answer was not
+ * refused: it may have taken effect. */
 void service_note_refusal(struct service *service, int status, struct slice owner)
 {
     service->metrics.refused_writes++;
@@ -213,9 +214,14 @@ void service_note_refusal(struct service *service, int status, struct slice owne
         now_ms - service->refusal_logged_ms < REFUSAL_LOG_INTERVAL_MS)
         return;
     service->refusal_logged_ms = now_ms;
-    log_error("writes are refused%s%.*s: %s (%llu so far)", owner.size > 0 ? " by " : "",
-        (int)owner.size, owner.size > 0 ? (const char *)owner.data : "", error_sentence(status),
-        (unsigned long long)service->metrics.refused_writes);
+    unsigned long long count = service->metrics.refused_writes;
+    if (status == BRAIN_EUNKNOWN || status == BRAIN_ETIMEOUT)
+        log_error("writes had no answer from their owner: %s (%llu so far)", error_sentence(status),
+            count);
+    else
+        log_error("writes are refused%s%.*s: %s (%llu so far)", owner.size > 0 ? " by " : "",
+            (int)owner.size, owner.size > 0 ? (const char *)owner.data : "", error_sentence(status),
+            count);
 }
 
 /* What a write came to: answered now, or when its class is reached. */

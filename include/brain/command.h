@@ -107,7 +107,7 @@ size_t reply_parts(
     X(refused_terms, COUNTER, "requests with a term that is malformed or over a limit")            \
     X(refused_sizes, COUNTER, "values larger than max_object_bytes")                               \
     X(refused_shutdown, COUNTER, "requests refused while shutting down")                           \
-    X(refused_writes, COUNTER, "writes refused: journal, memory limit, no memory")                 \
+    X(refused_writes, COUNTER, "writes refused, or without an answer from their owner")            \
     X(timeouts, COUNTER, "requests that waited longer than server_exec_timeout")
 
 struct command_metrics {

@@ -91,6 +91,9 @@ def test_owner_dies(new_cluster, sanitized):
     print(load.summary())
     assert {name for _, name in load.refused} <= WAITING
     assert min(load.answered[member.name] for member in cluster.members) > 50, load.summary()
+    said = b.server.log + c.server.log
+    assert "writes are refused" not in said  # nobody knows whether they were done
+    assert not any(reason == "unknown" for _, reason in load.refused) or "writes had no answer from their owner" in said
     load.check(*cluster.members)
     await_values(a, {id: (id, 0) for id in ids}, BACK)
 

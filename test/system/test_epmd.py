@@ -34,6 +34,7 @@ def test_epmd_is_started_when_none_runs(new_server, epmd, erl):
         server = new_server(epmd_start="true", environment={"ERL_EPMD_PORT": str(epmd.port)})
         assert epmd.port_of("brain") == server.port
         erl("pong = net_adm:ping(?NODE), ok = call({set, a, 1})")
+        assert f"no epmd at 127.0.0.1:{epmd.port}: starting one" in server.log
         server.stop()
     finally:
         # It is a daemon, the test's own by its port.
