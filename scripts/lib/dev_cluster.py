@@ -25,6 +25,7 @@ from harness import die_with_parent, wait_until  # noqa: E402
 from radosgw import Radosgw  # noqa: E402
 
 SERVER = ROOT / "build" / "cnode" / "server" / "brain-server"
+CONSOLE = ROOT / "build" / "cnode" / "tools" / "brain-console"
 MEMBERS = "brain/member/"
 START_SECONDS = 30
 STOP_SECONDS = 70  # a little more than drain_timeout
@@ -142,7 +143,7 @@ class DevCluster:
             for name in names:
                 if epmd_port_of(self.epmd_port, name.partition("@")[0]):
                     raise SystemExit(f"dev-cluster: there is a {name} already (epmd at port {self.epmd_port}); "
-                                     "choose others with --name")
+                                     "stop it, or choose others with --name")
             return
         # Not to end with us, come what may: other nodes may use it, as they would one that `erl` started.
         process = subprocess.Popen(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], cwd="/",
@@ -205,9 +206,10 @@ nodes    {names}
 cookie   {self.cookie}
 any node answers for any object; one line each to try it:
 
-erl      {port}erl -sname me -setcookie {self.cookie} -eval "io:format(\\"~p~n\\", [{shown}])"
-elixir   {port}iex --sname you --cookie {self.cookie} -e 'IO.inspect GenServer.call({{:brain, :"{first}"}}, {{:get, "user:1"}})'
+erl      {port}erl -sname shell1 -setcookie {self.cookie} -eval "io:format(\\"~p~n\\", [{shown}])"
+elixir   {port}iex --sname shell2 --cookie {self.cookie} -e 'IO.inspect GenServer.call({{:brain, :"{first}"}}, {{:get, "user:1"}})'
 php      {port}php -r '$l = peb_connect("{first}", "{self.cookie}"); peb_send_byname("brain", peb_encode("[~a,~a,~s,~p,~a]", [["g", "true", "user:1", $l, "null"]]), $l); print_r(peb_decode(peb_receive($l, 1000)));'
+console  {port}{CONSOLE} --node {first} --cookie-file {self.directory}/cookie get user:1
 
 To see {self.nodes[-1].name} die: kill -9 {self.nodes[-1].process.pid}      Ctrl-C stops all of it.
 """)

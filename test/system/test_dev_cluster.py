@@ -127,6 +127,7 @@ def test_three_nodes_until_ctrl_c(terminal, environment, tmp_path):
     run(one.wait("^erl +(.*)$", 1)[1], environment, "(^|> )ok$", tmp_path)
     run(one.wait("^elixir +(.*)$", 1)[1], environment, "{:ok, :hello}", tmp_path)
     php_line(one, environment)
+    run(one.wait("^console +(.*)$", 1)[1], environment, "^hello$", tmp_path)
     # One dies, and comes back.
     os.kill(int(one.wait(r"kill -9 (\d+)", 1)[1]), signal.SIGKILL)
     script = one.wait("^node brain3@localhost ended with status -9; .* to start it again: (.*)$", 10)[1]
