@@ -18,7 +18,7 @@
 #define BRAIN_OBJECT_ITEM_H
 
 #include "epochs.h"
-#include "list.h"
+#include "brain/list.h"
 
 struct pages;
 

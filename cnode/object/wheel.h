@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "list.h"
+#include "brain/list.h"
 
 enum { WHEEL_TICKS = 512 };
 
