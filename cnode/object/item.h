@@ -17,8 +17,8 @@
 #ifndef BRAIN_OBJECT_ITEM_H
 #define BRAIN_OBJECT_ITEM_H
 
-#include "epochs.h"
 #include "brain/list.h"
+#include "epochs.h"
 
 struct pages;
 
