@@ -187,6 +187,7 @@ void cluster_lease(struct cluster *c, uint64_t until_ms, uint64_t newest_view, u
         c->lag_since_ms = 0;
     else if (c->lag_since_ms == 0)
         c->lag_since_ms = now_ms;
+    stash_prune(c, newest_view);
     serve_update(c);
     if (!serves(c) || !c->fenced)
         return;

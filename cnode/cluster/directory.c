@@ -305,7 +305,7 @@ static bool above(struct cluster_epoch *epoch, struct cluster_epoch floor)
 {
     if (cluster_epoch_compare(*epoch, floor) > 0)
         return true;
-    if (floor.counter + 1 < EPOCH_COUNTER_LIMIT) {
+    if (floor.counter < EPOCH_COUNTER_LIMIT - 1) { /* any number, of whoever says so */
         *epoch = (struct cluster_epoch){floor.view, floor.counter + 1};
         return true;
     }

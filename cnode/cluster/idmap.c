@@ -14,52 +14,89 @@ static struct cluster_epoch unpack(const struct epoch_views *epochs, uint64_t pa
         epochs->views[packed >> EPOCH_COUNTER_BITS].view, packed & (EPOCH_COUNTER_LIMIT - 1)};
 }
 
+static uint32_t *head_of(const struct epoch_views *epochs, uint64_t view)
+{
+    uint32_t hash = (uint32_t)(view * UINT64_C(0x9E3779B97F4A7C15) >> 32);
+    return &epochs->heads[hash & (epochs->capacity - 1)];
+}
+
+static void link_view(struct epoch_views *epochs, uint32_t index)
+{
+    uint32_t *head = head_of(epochs, epochs->views[index].view);
+    epochs->views[index].next = *head;
+    *head = index + 1;
+}
+
+/* All views are in use. */
+static int grow_views(struct epoch_views *epochs)
+{
+    uint32_t capacity = epochs->capacity ? epochs->capacity * 2 : 4;
+    if (capacity > VIEWS_LIMIT)
+        return BRAIN_ENOMEM;
+    uint32_t *heads = heap_allocate_zeroed(capacity * sizeof(*heads));
+    struct epoch_view *views = heap_resize(epochs->views, capacity * sizeof(*views));
+    if (views)
+        epochs->views = views;
+    if (!heads || !views) {
+        heap_release(heads);
+        return BRAIN_ENOMEM;
+    }
+    heap_release(epochs->heads);
+    epochs->heads = heads;
+    epochs->capacity = capacity;
+    for (uint32_t i = 0; i < epochs->count; i++)
+        link_view(epochs, i);
+    return 0;
+}
+
+/* As many views as a member says: the table is not searched one by one. */
 static int hold_view(struct epoch_views *epochs, uint64_t view, uint32_t *index)
 {
-    uint32_t free_one = epochs->count;
-    if (epochs->last < epochs->count && epochs->views[epochs->last].uses > 0 &&
-        epochs->views[epochs->last].view == view) {
-        *index = epochs->last;
+    const struct epoch_view *last =
+        epochs->last < epochs->count ? &epochs->views[epochs->last] : NULL;
+    uint32_t found = last && last->uses > 0 && last->view == view ? epochs->last + 1 : 0;
+    if (found == 0 && epochs->capacity > 0)
+        found = *head_of(epochs, view);
+    while (found != 0 && epochs->views[found - 1].view != view)
+        found = epochs->views[found - 1].next;
+    if (found != 0) {
+        *index = epochs->last = found - 1;
         epochs->views[*index].uses++;
         return 0;
     }
-    for (uint32_t i = 0; i < epochs->count; i++) {
-        if (epochs->views[i].uses == 0) {
-            free_one = i;
-        } else if (epochs->views[i].view == view) {
-            *index = epochs->last = i;
-            epochs->views[i].uses++;
-            return 0;
-        }
+    if (epochs->free == 0 && epochs->count == epochs->capacity && grow_views(epochs) != 0)
+        return BRAIN_ENOMEM;
+    if (epochs->free != 0) {
+        *index = epochs->free - 1;
+        epochs->free = epochs->views[*index].next;
+    } else {
+        *index = epochs->count++;
     }
-    if (free_one == epochs->capacity) {
-        uint32_t capacity = epochs->capacity ? epochs->capacity * 2 : 4;
-        void *views = capacity > VIEWS_LIMIT
-                          ? NULL
-                          : heap_resize(epochs->views, capacity * sizeof(*epochs->views));
-        if (!views)
-            return BRAIN_ENOMEM;
-        epochs->views = views;
-        epochs->capacity = capacity;
-    }
-    if (free_one == epochs->count)
-        epochs->count++;
-    epochs->views[free_one].view = view;
-    epochs->views[free_one].uses = 1;
-    *index = epochs->last = free_one;
+    epochs->views[*index] = (struct epoch_view){.view = view, .uses = 1};
+    link_view(epochs, *index);
+    epochs->last = *index;
     return 0;
 }
 
 static void drop_view(struct epoch_views *epochs, uint64_t packed)
 {
-    uint64_t *uses = &epochs->views[packed >> EPOCH_COUNTER_BITS].uses;
-    assert(*uses > 0);
-    --*uses;
+    const uint32_t index = (uint32_t)(packed >> EPOCH_COUNTER_BITS);
+    struct epoch_view *dropped = &epochs->views[index];
+    assert(dropped->uses > 0);
+    if (--dropped->uses > 0)
+        return;
+    uint32_t *at = head_of(epochs, dropped->view);
+    while (*at != index + 1)
+        at = &epochs->views[*at - 1].next;
+    *at = dropped->next;
+    dropped->next = epochs->free;
+    epochs->free = index + 1;
 }
 
 void epoch_views_release(struct epoch_views *epochs)
 {
     heap_release(epochs->views);
+    heap_release(epochs->heads);
     *epochs = (struct epoch_views){0};
 }
 

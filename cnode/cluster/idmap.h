@@ -15,13 +15,16 @@
 #include "keyed.h"
 
 /* Epochs are packed: 20 bits say which view (an index into `views`, counted), 44 bits are the
- * counter, never 0. */
+ * counter, never 0. All 0 at the beginning. */
+struct epoch_view {
+    uint64_t view;
+    uint64_t uses; /* 0: free */
+    uint32_t next; /* 1 + index: in its bucket, or of those that are free; 0: none */
+};
 struct epoch_views {
-    struct {
-        uint64_t view;
-        uint64_t uses; /* 0: free */
-    } * views;
-    uint32_t count, capacity, last;
+    struct epoch_view *views;
+    uint32_t *heads; /* of buckets: `capacity`, as many as there are views */
+    uint32_t count, capacity, last, free;
 };
 enum { EPOCH_COUNTER_BITS = 44 };
 static const uint64_t EPOCH_COUNTER_LIMIT = UINT64_C(1) << EPOCH_COUNTER_BITS;

@@ -221,7 +221,7 @@ struct foreign {
 struct stashed {
     struct stashed *next;
     struct value message;
-    uint64_t view;
+    uint64_t view, at_ms;
     size_t name_size;
     uint8_t name[];
 };
@@ -334,6 +334,8 @@ void send_message(struct cluster *c, uint16_t member, struct message *message);
 void send_to(struct cluster *c, struct slice name, uint64_t incarnation, struct message *message);
 void stash_replay(struct cluster *c);
 void stash_clear(struct cluster *c);
+/* etcd counts to `newest_view`: what was of a later one a while ago is of none. */
+void stash_prune(struct cluster *c, uint64_t newest_view);
 
 /* reports.c */
 void reports_begin(struct cluster *c, const struct view *before);

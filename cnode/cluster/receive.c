@@ -79,7 +79,8 @@ static void stash(struct cluster *c, struct slice from, const struct value *mess
         c->metrics.messages_dropped++;
         return;
     }
-    *stashed = (struct stashed){.message = kept, .view = view, .name_size = from.size};
+    *stashed =
+        (struct stashed){.message = kept, .view = view, .at_ms = c->now_ms, .name_size = from.size};
     memcpy(stashed->name, from.data, from.size);
     *c->stashed_end = stashed;
     c->stashed_end = &stashed->next;
@@ -96,6 +97,12 @@ static struct stashed *stash_take(struct cluster *c)
     return all;
 }
 
+static void stashed_free(struct stashed *stashed)
+{
+    value_drop(&stashed->message);
+    heap_release(stashed);
+}
+
 void stash_replay(struct cluster *c)
 {
     struct stashed *stashed = stash_take(c);
@@ -104,8 +111,7 @@ void stash_replay(struct cluster *c)
         /* It was well-formed when it came. Newer ones go back into the stash. */
         (void)cluster_receive(
             c, slice_of(stashed->name, stashed->name_size), &stashed->message, NULL, c->now_ms);
-        value_drop(&stashed->message);
-        heap_release(stashed);
+        stashed_free(stashed);
         stashed = next;
     }
 }
@@ -115,10 +121,27 @@ void stash_clear(struct cluster *c)
     struct stashed *stashed = stash_take(c);
     while (stashed) {
         struct stashed *next = stashed->next;
-        value_drop(&stashed->message);
-        heap_release(stashed);
+        stashed_free(stashed);
         stashed = next;
     }
+}
+
+void stash_prune(struct cluster *c, uint64_t newest_view)
+{
+    struct stashed **at = &c->stashed;
+    while (*at) {
+        struct stashed *stashed = *at;
+        if (stashed->view <= newest_view ||
+            c->now_ms - stashed->at_ms < c->options.report_timeout_ms) {
+            at = &stashed->next;
+            continue;
+        }
+        *at = stashed->next;
+        c->stashed_bytes -= sizeof(*stashed) + stashed->name_size + stashed->message.size;
+        c->metrics.messages_old++;
+        stashed_free(stashed);
+    }
+    c->stashed_end = at;
 }
 
 /* ---- in
@@ -307,7 +330,9 @@ int cluster_receive(struct cluster *c, struct slice from, const struct value *by
     if (is_backup(message.kind) && c->view &&
         !keeps(c, CLUSTER_R3_BACKUP_VIEW)) /* the simulator's */
         newer = false;
-    if (bound && newer && c->state != CLUSTER_ABANDONING) {
+    bool for_another =
+        c->incarnation != 0 && message.to != c->incarnation && keeps(c, CLUSTER_R1_INCARNATION);
+    if (bound && newer && !for_another && c->state != CLUSTER_ABANDONING) {
         stash(c, from, bytes, message.view);
         if (c->view && message.view > c->behind_told && c->events.behind) {
             c->behind_told = message.view;

@@ -4,7 +4,7 @@
  * still taken, as long as it fits; what does not fit is not acknowledged, and offered again. */
 #include "inside.h"
 
-enum { TELL_AGAIN_MS = 1000, BELIEVED_MS = 3000, BELIEVED_AT_MOST_MS = 60000 };
+enum { TELL_AGAIN_MS = 1000, BELIEVED_MS = 3000 /* whatever is said, too */ };
 /* Of a copy: what surrounds its value in the message that it is a part of, and in the allocator. */
 enum { COPY_OVERHEAD = 192 };
 
@@ -63,7 +63,7 @@ uint64_t room_advance(struct cluster *c)
 
 void room_heard(struct cluster *c, uint16_t member, const struct message *message)
 {
-    uint64_t ms = message->number < BELIEVED_AT_MOST_MS ? message->number : BELIEVED_AT_MOST_MS;
+    uint64_t ms = message->number < BELIEVED_MS ? message->number : BELIEVED_MS;
     c->view->members[member].full_until_ms = ms > 0 ? c->now_ms + ms : 0;
 }
 

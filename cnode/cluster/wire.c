@@ -227,9 +227,20 @@ void message_write(struct buffer *out, const struct message *message)
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
+/* The next epoch of an id is above every one that is known of it: one that leaves no room above it
+ * would be the last for ever. Views are numbered by time (managers.h); these are of the year 2059.
+ */
+static const uint64_t VIEW_LIMIT = UINT64_MAX - (UINT64_C(1) << 40);
+
+static int read_view(struct etf_reader *reader, uint64_t *view)
+{
+    int status = etf_read_uint64(reader, view);
+    return status != 0 ? status : *view <= VIEW_LIMIT ? 0 : BRAIN_EPROTO;
+}
+
 static int read_epoch(struct etf_reader *reader, struct cluster_epoch *epoch, bool optional)
 {
-    int status = etf_read_uint64(reader, &epoch->view);
+    int status = read_view(reader, &epoch->view);
     if (status == 0)
         status = etf_read_uint64(reader, &epoch->counter);
     if (status != 0)
@@ -240,7 +251,7 @@ static int read_epoch(struct etf_reader *reader, struct cluster_epoch *epoch, bo
 
 static int read_version(struct etf_reader *reader, struct version *version)
 {
-    int status = etf_read_uint64(reader, &version->view);
+    int status = read_view(reader, &version->view);
     if (status == 0)
         status = etf_read_uint64(reader, &version->counter);
     return status != 0 ? status : etf_read_uint64(reader, &version->seq);
@@ -262,10 +273,18 @@ static int read_bounded(struct etf_reader *reader, uint64_t limit, uint64_t *num
     return status != 0 ? status : *number <= limit ? 0 : BRAIN_EPROTO;
 }
 
-static int read_records(struct etf_reader *reader, size_t record, struct slice *records)
+/* Each has the number of a view at `view_at`. */
+static int read_records(
+    struct etf_reader *reader, size_t record, size_t view_at, struct slice *records)
 {
     int status = etf_read_binary(reader, records);
-    return status != 0 ? status : records->size % record == 0 ? 0 : BRAIN_EPROTO;
+    if (status != 0 || records->size % record != 0)
+        return status != 0 ? status : BRAIN_EPROTO;
+    for (size_t at = view_at; at < records->size; at += record) {
+        if (load_be64(records->data + at) > VIEW_LIMIT)
+            return BRAIN_EPROTO;
+    }
+    return 0;
 }
 
 static int read_status(struct etf_reader *reader, int *status)
@@ -358,13 +377,13 @@ static int read_element(struct etf_reader *reader, struct message *message, char
         message->through = (uint32_t)number;
         return status;
     case 'O':
-        return read_records(reader, OWNED_RECORD, &message->owned);
+        return read_records(reader, OWNED_RECORD, KEY_BYTES, &message->owned);
     case 'C':
-        return read_records(reader, HELD_RECORD, &message->copies);
+        return read_records(reader, HELD_RECORD, KEY_BYTES, &message->copies);
     case 'L':
-        return read_records(reader, LISTED_RECORD, &message->copies);
+        return read_records(reader, LISTED_RECORD, sizeof(message->from), &message->copies);
     case 'A':
-        return read_records(reader, ANSWER_RECORD, &message->copies);
+        return read_records(reader, ANSWER_RECORD, HELD_RECORD, &message->copies);
     default:
         assert(element == 'x');
         return read_value(reader, message);
@@ -391,7 +410,7 @@ static int read_all(struct etf_reader *reader, struct message *message)
     uint32_t arity;
     int status = etf_read_tuple(reader, &arity);
     if (status == 0)
-        status = etf_read_uint64(reader, &message->view);
+        status = read_view(reader, &message->view);
     if (status == 0)
         status = read_kind(reader, &message->kind);
     if (status == 0 && arity != arity_of(message->kind))

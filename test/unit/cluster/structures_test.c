@@ -74,6 +74,35 @@ START_TEST(idmap_is_a_map)
 }
 END_TEST
 
+static struct key spread(unsigned i)
+{
+    return (struct key){i, i * UINT64_C(0x9E3779B97F4A7C15) >> 32};
+}
+
+/* As many as there are entries: whoever reports says what the views were. */
+START_TEST(idmap_with_many_views)
+{
+    enum { MANY = 300000 };
+    struct idmap map = {0};
+    struct epoch_views views = {0};
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned good = 0;
+        for (unsigned i = 0; i < MANY; i++) {
+            struct idmap_entry entry = {spread(i), {(uint64_t)i << 20, 1}, 0}, found;
+            good += idmap_put(&map, &views, &entry) == 0 &&
+                    idmap_find(&map, &views, entry.key, &found) &&
+                    found.epoch.view == entry.epoch.view;
+        }
+        ck_assert_uint_eq(good, MANY);
+        ck_assert_uint_eq(views.count, MANY);
+        for (unsigned i = 0; i < MANY; i++)
+            good -= idmap_remove(&map, &views, spread(i));
+        ck_assert_uint_eq(good, 0);
+    }
+    epoch_views_release(&views);
+}
+END_TEST
+
 START_TEST(idmap_without_memory)
 {
     for (unsigned n = 1;; n++) {
@@ -213,7 +242,9 @@ int main(void)
 {
     Suite *suite = suite_create("cluster structures");
     TCase *tcase = tcase_create("structures");
+    tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, idmap_is_a_map, 0, 2);
+    tcase_add_test(tcase, idmap_with_many_views);
     tcase_add_test(tcase, idmap_without_memory);
     tcase_add_test(tcase, keyed_tables);
     tcase_add_test(tcase, homes_are_spread_and_move_little);

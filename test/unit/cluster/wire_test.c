@@ -172,6 +172,47 @@ START_TEST(nonsense_is_refused)
 }
 END_TEST
 
+static int read_of_view(enum message_kind kind, uint64_t view)
+{
+    const struct version version = {view, 1, 1};
+    struct buffer owned, copies;
+    buffer_init(&owned);
+    buffer_init(&copies);
+    if (kind == MESSAGE_REPORT)
+        owned_record_write(&owned, (struct key){1, 1}, (struct cluster_epoch){view, 1});
+    if (kind == MESSAGE_OFFER)
+        held_record_write(&copies, (struct key){1, 1}, version);
+    if (kind == MESSAGE_GRANT)
+        listed_record_write(&copies, 1, version);
+    if (kind == MESSAGE_OFFER_ACK)
+        answer_record_write(&copies, (struct key){1, 1}, (struct version){1, 1, 1}, version);
+    struct message m = {.kind = kind,
+        .view = kind == MESSAGE_PING ? view : 7,
+        .epoch = {kind == MESSAGE_CONFIRM ? view : 7, 1},
+        .version = kind == MESSAGE_DISCARD ? version : (struct version){7, 1, 1},
+        .second_version = kind == MESSAGE_BACKUP_ACK ? version : (struct version){7, 1, 1},
+        .owned = buffer_slice(&owned),
+        .copies = buffer_slice(&copies)};
+    const int status = read_of(&m);
+    buffer_release(&owned);
+    buffer_release(&copies);
+    return status;
+}
+
+/* No grant would ever be above it. */
+START_TEST(views_that_leave_no_room_are_refused)
+{
+    static const enum message_kind kinds[] = {MESSAGE_PING, MESSAGE_CONFIRM, MESSAGE_DISCARD,
+        MESSAGE_BACKUP_ACK, MESSAGE_REPORT, MESSAGE_OFFER, MESSAGE_GRANT, MESSAGE_OFFER_ACK};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        ck_assert_int_eq(read_of_view(kinds[i], UINT64_MAX - (UINT64_C(1) << 40)), 0);
+        ck_assert_int_eq(
+            read_of_view(kinds[i], UINT64_MAX - (UINT64_C(1) << 40) + 1), BRAIN_EPROTO);
+        ck_assert_int_eq(read_of_view(kinds[i], UINT64_MAX), BRAIN_EPROTO);
+    }
+}
+END_TEST
+
 /* Nobody may keep a member's loop busy with one message. */
 START_TEST(too_many_records_are_refused)
 {
@@ -245,6 +286,7 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, messages_are_read_back);
     tcase_add_test(tcase, cut_and_lengthened_ones_are_refused);
     tcase_add_test(tcase, nonsense_is_refused);
+    tcase_add_test(tcase, views_that_leave_no_room_are_refused);
     tcase_add_test(tcase, too_many_records_are_refused);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
