@@ -66,10 +66,11 @@ static bool set_up(struct exchange *exchange, const char *url, const struct sess
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->headers);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange);
+    /* The time limit of the whole says how long etcd may be silent: a password takes it a while. */
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 0L);
     if (exchange->bytes != NULL) {
         /* Silence is what a watch is for; the machine at the other end is asked whether it lives.
          */
-        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 0L);
         curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 5L);
         curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
     }

@@ -1,5 +1,6 @@
 #include "roster.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -88,6 +89,18 @@ bool roster_name(struct slice key, const char *prefix, struct slice *name)
     return memchr(name->data, '\0', name->size) == NULL;
 }
 
+bool roster_is_node(struct slice name)
+{
+    const uint8_t *at = name.size == 0 ? NULL : memchr(name.data, '@', name.size);
+    if (at == NULL || at == name.data || at + 1 == name.data + name.size ||
+        memchr(at + 1, '@', (size_t)(name.data + name.size - at - 1)) != NULL)
+        return false;
+    for (size_t i = 0; i < name.size; i++)
+        if (name.data[i] <= ' ' || name.data[i] == 0x7f)
+            return false;
+    return utf8_is_valid(name);
+}
+
 int roster_apply(struct roster *roster, const char *prefix, const struct answer *answer,
     const struct answer_kv *kv, bool *changed)
 {
@@ -105,7 +118,7 @@ int roster_apply(struct roster *roster, const char *prefix, const struct answer 
             take_out(roster, place);
     } else {
         if (!call_member_decode(&entry, answer_value(answer, kv)) ||
-            entry.protocol != roster->protocol)
+            entry.protocol != roster->protocol || !roster_is_node(name))
             entry.incarnation = 0;
         visible = visible || entry.incarnation != 0;
         if (found) {
@@ -127,19 +140,71 @@ int roster_apply(struct roster *roster, const char *prefix, const struct answer 
     return 0;
 }
 
+/* ---- the view -----------------------------------------------------------------------------------
+ */
+
+static bool is_before(const struct managers_member *a, const struct managers_member *b)
+{
+    return a->revision != b->revision ? a->revision < b->revision : strcmp(a->name, b->name) < 0;
+}
+
+const struct managers_member *roster_twin(
+    const struct roster *roster, const struct managers_member *entry)
+{
+    for (size_t i = 0; i < roster->count; i++) {
+        const struct managers_member *other = &roster->entries[i];
+        if (entry->incarnation != 0 && other->incarnation == entry->incarnation &&
+            is_before(other, entry))
+            return other;
+    }
+    return NULL;
+}
+
+static int compare_incarnations(const void *a, const void *b)
+{
+    const struct managers_member *const *x = a, *const *y = b;
+    if ((*x)->incarnation != (*y)->incarnation)
+        return (*x)->incarnation < (*y)->incarnation ? -1 : 1;
+    return is_before(*x, *y) ? -1 : is_before(*y, *x);
+}
+
+/* Do two claim the same incarnation? Nearly never: members draw it. */
+static int find_twins(const struct roster *roster, bool *twins)
+{
+    const struct managers_member **order =
+        heap_allocate((roster->count + 1) * sizeof(struct managers_member *));
+    size_t count = 0;
+    *twins = false;
+    if (order == NULL)
+        return BRAIN_ENOMEM;
+    for (size_t i = 0; i < roster->count; i++)
+        if (roster->entries[i].incarnation != 0)
+            order[count++] = &roster->entries[i];
+    if (count > 1)
+        qsort(order, count, sizeof(*order), compare_incarnations);
+    for (size_t i = 1; i < count; i++)
+        *twins = *twins || order[i]->incarnation == order[i - 1]->incarnation;
+    heap_release(order);
+    return 0;
+}
+
 int roster_view(const struct roster *roster, uint64_t history, struct managers_view *view)
 {
     size_t count = roster->count - roster->strays, made = 0;
-    struct managers_member *members = heap_allocate((count + 1) * sizeof(*members));
     uint64_t set = 0;
     uint8_t bytes[8];
+    bool twins;
+    if (find_twins(roster, &twins) != 0)
+        return BRAIN_ENOMEM;
+    struct managers_member *members = heap_allocate((count + 1) * sizeof(*members));
     if (members == NULL)
         return BRAIN_ENOMEM;
     for (size_t i = 0; i < roster->count; i++) {
-        if (roster->entries[i].incarnation == 0)
+        const struct managers_member *entry = &roster->entries[i];
+        if (entry->incarnation == 0 || (twins && roster_twin(roster, entry) != NULL))
             continue;
-        members[made++] = roster->entries[i];
-        set += mark_of(&roster->entries[i]);
+        members[made++] = *entry;
+        set += mark_of(entry);
     }
     store_be64(bytes, set);
     *view = (struct managers_view){.number = roster_number(history, roster->number),

@@ -28,7 +28,8 @@ int roster_apply(struct roster *roster, const char *prefix, const struct answer 
 
 const struct managers_member *roster_find(const struct roster *roster, const char *name);
 
-/* The members. `members` of the view is the caller's (heap_release). 0 or BRAIN_ENOMEM. */
+/* The members. `members` of the view is the caller's (heap_release). 0 or BRAIN_ENOMEM. Of those
+ * that claim the same incarnation the one that was put first: two would be one to all others. */
 int roster_view(const struct roster *roster, uint64_t history, struct managers_view *view);
 
 /* A history is 24 bits of the time when it began, in units of 64 s since 2025, and 40 random ones.
@@ -50,6 +51,13 @@ static inline uint64_t roster_number(uint64_t history, uint64_t revision)
 /* The name in a key under `prefix`. False: no member's, whatever its value; such keys are nowhere.
  */
 bool roster_name(struct slice key, const char *prefix, struct slice *name);
+
+/* Is it name@host, as a node's is? Other names are no member's, whatever the value. */
+bool roster_is_node(struct slice name);
+
+/* Who has its incarnation, and was put before it; NULL: nobody. */
+const struct managers_member *roster_twin(
+    const struct roster *roster, const struct managers_member *entry);
 
 /* The mark of a set of keys does not depend on their order: the sum of these. */
 uint64_t roster_set_mark(struct slice name, uint64_t revision);

@@ -37,6 +37,15 @@ uint64_t session_timeout_ms(const struct session *session)
     return timeout < 300 ? 300 : timeout > 5000 ? 5000 : timeout;
 }
 
+/* etcd checks a password slowly on purpose, one after the other, and who asks again waits anew:
+ * members that all need a token, after etcd started again, would get none in time. */
+static uint64_t password_timeout_ms(const struct session *session)
+{
+    enum { LONGEST_MS = 5000 };
+    const uint64_t half_ms = session->self.lease_ms / 2;
+    return session->phase == SESSION_MEMBER && half_ms < LONGEST_MS ? half_ms : LONGEST_MS;
+}
+
 static const char *url_of(const struct session *session, unsigned endpoint)
 {
     return session->options.endpoints->urls[endpoint];
@@ -69,7 +78,8 @@ bool session_is_in_roster(const struct session *session)
 {
     const struct managers_member *found = roster_find(&session->roster, session->self.name);
     return found != NULL && found->revision == session->self.revision &&
-           found->incarnation == session->self.incarnation;
+           found->incarnation == session->self.incarnation &&
+           roster_twin(&session->roster, found) == NULL;
 }
 
 bool session_is_stranger(const struct session *session, const struct answer *answer,
@@ -79,11 +89,53 @@ bool session_is_stranger(const struct session *session, const struct answer *ans
     struct slice name;
     *stranger = (struct managers_member){.revision = kv->mod_revision, .lease = kv->lease};
     if (kv->deleted || !roster_name(answer_key(answer, kv), all.text, &name) ||
-        slice_equal_string(name, session->options.self.name) ||
+        !roster_is_node(name) || slice_equal_string(name, session->options.self.name) ||
         !call_member_decode(stranger, answer_value(answer, kv)))
         return false;
     memcpy(stranger->name, name.data, name.size);
     return stranger->protocol != session->options.self.protocol;
+}
+
+/* NULL: it is, or speaks another protocol. */
+static const char *why_not_taken_in(
+    const struct session *session, const struct answer *answer, const struct answer_kv *kv)
+{
+    struct call_key all = call_key_member(session->options.prefix, "");
+    struct managers_member decoded;
+    char text[MANAGERS_NAME_LIMIT + 1] = "";
+    struct slice name;
+    if (!roster_name(answer_key(answer, kv), all.text, &name) || !roster_is_node(name))
+        return "its name is not a node's";
+    if (!call_member_decode(&decoded, answer_value(answer, kv)))
+        return "its value is not what members write";
+    memcpy(text, name.data, name.size);
+    const struct managers_member *entry = roster_find(&session->roster, text);
+    return entry != NULL && roster_twin(&session->roster, entry) != NULL
+               ? "another has its incarnation"
+               : NULL;
+}
+
+void session_note_key(
+    struct session *session, const struct answer *answer, const struct answer_kv *kv)
+{
+    enum { SHOWN = 80 };
+    struct managers_member stranger;
+    if (kv->deleted)
+        return;
+    if (session_is_stranger(session, answer, kv, &stranger)) {
+        session_note(session, LOG_WARNING,
+            "%s has put itself among the members, but speaks protocol %" PRIu32
+            " of members and this cluster %" PRIu32 ": it is not taken in",
+            stranger.name, stranger.protocol, session->options.self.protocol);
+        return;
+    }
+    const char *why = why_not_taken_in(session, answer, kv);
+    struct slice key = answer_key(answer, kv);
+    if (why != NULL)
+        session_note(session, LOG_WARNING,
+            "etcd's key %.*s%s is among the members', and no member's: %s; it is not taken in",
+            (int)(key.size < SHOWN ? key.size : SHOWN), (const char *)key.data,
+            key.size < SHOWN ? "" : "...", why);
 }
 
 static bool tell(struct session *session, const struct managers_event *event)
@@ -433,7 +485,8 @@ bool session_call(struct session *session, uint64_t now_ms, struct session_call 
         .path = path_of(step),
         .body = buffer_slice(&session->lane.body),
         .token = step == STEP_AUTHENTICATE ? "" : session->token,
-        .timeout_ms = session_timeout_ms(session)};
+        .timeout_ms =
+            step == STEP_AUTHENTICATE ? password_timeout_ms(session) : session_timeout_ms(session)};
     return true;
 }
 

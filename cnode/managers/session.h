@@ -192,6 +192,9 @@ void session_see(struct session *session, uint64_t revision);
 /* Is this the key of another member than this one, which speaks another protocol? */
 bool session_is_stranger(const struct session *session, const struct answer *answer,
     const struct answer_kv *kv, struct managers_member *stranger);
+/* A key among the members' was put, and is in the roster: says so if it is in no view. */
+void session_note_key(
+    struct session *session, const struct answer *answer, const struct answer_kv *kv);
 /* Is this node in the roster as what it is? */
 bool session_is_in_roster(const struct session *session);
 

@@ -127,8 +127,14 @@ static bool take_look(struct session *session, uint64_t now_ms)
         go(session, STEP_HISTORY, now_ms);
         return true;
     }
-    if (!read_history(session, history))
-        return false;
+    if (!read_history(session, history)) {
+        session_note(session, LOG_WARNING,
+            "etcd's key %s is not what members write: a new history begins",
+            call_key_history(session->options.prefix).text);
+        session->history_revision = history->mod_revision;
+        go(session, STEP_HISTORY, now_ms);
+        return true;
+    }
     if (session->former.joined && session->former.history == session->history &&
         answer->revision < session->former.seen_revision) {
         go(session, STEP_HISTORY, now_ms); /* an older state: from here on it is another history */
@@ -220,6 +226,8 @@ static bool take_members(struct session *session, uint64_t now_ms)
         go(session, STEP_REVOKE, now_ms);
         return true;
     }
+    for (size_t i = 0; i < answer->count; i++)
+        session_note_key(session, answer, &answer->kvs[i]);
     session->roster.number = self->revision;
     session->seen_revision = answer->revision;
     bool reset = session->former.joined && (session->former.history != session->history ||

@@ -105,18 +105,6 @@ static bool revision_done(struct session *session, uint64_t revision, bool chang
     return session_tell_view(session, MANAGERS_VIEW, false);
 }
 
-/* It found this member, or will, and go; where it does not, it is still in no view. */
-static void note_stranger(
-    struct session *session, const struct answer *answer, const struct answer_kv *kv)
-{
-    struct managers_member stranger;
-    if (session_is_stranger(session, answer, kv, &stranger))
-        session_note(session, LOG_WARNING,
-            "%s has put itself among the members, but speaks protocol %" PRIu32
-            " of members and this cluster %" PRIu32 ": it is not taken in",
-            stranger.name, stranger.protocol, session->options.self.protocol);
-}
-
 static bool take_events(struct session *session)
 {
     const struct answer *answer = &session->watch.answer;
@@ -135,7 +123,7 @@ static bool take_events(struct session *session)
             session_lose(session, MANAGERS_COMPACTED);
             return false;
         }
-        note_stranger(session, answer, kv);
+        session_note_key(session, answer, kv);
         if (last && !revision_done(session, revision, changed))
             return false;
         if (last)

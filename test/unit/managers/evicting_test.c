@@ -119,9 +119,9 @@ START_TEST(no_more_than_there_is_room_for)
 {
     becomes_member();
     watch_starts();
-    char name[16];
+    char name[32];
     for (uint64_t i = 0; i < SESSION_EVICTIONS + 5; i++) {
-        snprintf(name, sizeof(name), "m%llu", (unsigned long long)i);
+        snprintf(name, sizeof(name), "m%llu@h", (unsigned long long)i);
         ck_assert(watch_says(
             "{\"result\":{\"header\":{},\"events\":[%s]}}\n", put_event(name, i + 1, 120 + i)));
         session_evict(&session, now_ms, name, i + 1);

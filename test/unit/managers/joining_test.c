@@ -250,6 +250,7 @@ START_TEST(users)
     ck_assert_str_eq(call.path, "/v3/auth/authenticate");
     ck_assert_str_eq(call.token, "");
     ck_assert(body_has("\"name\":\"u\"") && body_has("\"password\":\"p\\\"q\""));
+    ck_assert_uint_eq(call.timeout_ms, 5000); /* a password takes etcd longer than anything else */
     answers("{\"error\":\"etcdserver: authentication failed, invalid user ID or "
             "password\",\"code\":3}");
     asks(STEP_AUTHENTICATE);
@@ -280,6 +281,21 @@ START_TEST(users)
         }
         ck_assert_uint_lt(asked, 200);
     }
+}
+END_TEST
+
+/* Somebody wrote something else there: whoever joins begins anew, and does not wait for help. */
+START_TEST(a_history_that_is_none)
+{
+    session_join(&session, now_ms);
+    asks(STEP_LOOK);
+    history_text = "backwards";
+    answers_look(NULL);
+    ck_assert_ptr_nonnull(strstr(notes, "etcd's key brain/history is not what members write"));
+    asks(STEP_HISTORY);
+    ck_assert(body_has("\"mod_revision\""));
+    answers("{\"header\":{},\"succeeded\":true}");
+    asks(STEP_LOOK);
 }
 END_TEST
 
@@ -381,6 +397,7 @@ static void add(void *tcase)
     tcase_add_test(tcase, the_first_list_is_compacted_already);
     tcase_add_test(tcase, servers_in_turn);
     tcase_add_test(tcase, users);
+    tcase_add_test(tcase, a_history_that_is_none);
     tcase_add_test(tcase, users_where_there_are_none);
     tcase_add_test(tcase, no_user_where_one_is_needed);
     tcase_add_test(tcase, leaving);

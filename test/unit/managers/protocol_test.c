@@ -109,8 +109,44 @@ START_TEST(of_two_at_once_the_earlier_stays)
 }
 END_TEST
 
+/* Nor are these taken in, and it is said why, when they come and when they are found. */
+START_TEST(keys_of_nobody_are_named)
+{
+    becomes_member();
+    watch_starts();
+    ck_assert(watch_says("{\"result\":{\"header\":{},\"events\":[{\"kv\":%s},{\"kv\":%s}]}}\n",
+        kv_of("brain/member/b@h", "hello", 110, 0), stranger_kv("no-name", 3, 111)));
+    ck_assert_uint_eq(times("brain/member/b@h is among the members', and no member's: its value is "
+                            "not what members write"),
+        1);
+    ck_assert_uint_eq(times("brain/member/no-name is among the members', and no member's: its name "
+                            "is not a node's"),
+        1);
+    ck_assert_uint_eq(count_told(MANAGERS_VIEW), 0);
+}
+END_TEST
+
+/* Of its own incarnation: the same, as long as it came later. */
+START_TEST(a_twin_is_not_taken_in)
+{
+    char value[300], event[600];
+    becomes_member();
+    watch_starts();
+    snprintf(value, sizeof(value), "%s", member_value(session.self.incarnation, 10000));
+    snprintf(event, sizeof(event), "%s", kv_of("brain/member/b@h", value, 110, 0));
+    ck_assert(watch_says("{\"result\":{\"header\":{},\"events\":[{\"kv\":%s}]}}\n", event));
+    ck_assert_uint_eq(times("brain/member/b@h is among the members', and no member's: another has "
+                            "its incarnation"),
+        1);
+    ck_assert_str_eq(told[told_count - 1].names, "a@h");
+    ck_assert_uint_eq(count_told(MANAGERS_LOST), 0);
+}
+END_TEST
+
 static void add(void *tcase)
 {
+    tcase_add_test(tcase, keys_of_nobody_are_named);
+    tcase_add_test(tcase, a_twin_is_not_taken_in);
     tcase_add_test(tcase, who_is_later_does_not_join);
     tcase_add_test(tcase, other_keys_keep_nobody_away);
     tcase_add_test(tcase, an_own_predecessor_may_have_spoken_another);

@@ -156,7 +156,7 @@ START_TEST(the_order_does_not_matter)
     uint64_t there[26] = {0};
     for (uint64_t revision = 1; revision < 2000; revision++) {
         random = random * 1664525 + 1013904223;
-        const char name[] = {(char)('a' + (random >> 8) % 26), '\0'};
+        const char name[] = {(char)('a' + (random >> 8) % 26), '@', 'h', '\0'};
         uint64_t *revision_there = &there[name[0] - 'a'];
         if ((random >> 16) % 3 == 0) {
             ck_assert(delete_key(&roster, name, revision) == (*revision_there != 0));
@@ -168,7 +168,7 @@ START_TEST(the_order_does_not_matter)
     }
     for (int i = 25; i >= 0; i--)
         if (there[i] != 0)
-            put(&other, (const char[]){(char)('a' + i), '\0'}, there[i], there[i]);
+            put(&other, (const char[]){(char)('a' + i), '@', 'h', '\0'}, there[i], there[i]);
     ck_assert_uint_eq(other.count, roster.count);
     ck_assert_uint_eq(other.set, roster.set);
     ck_assert_uint_eq(digest_of(&other, 3), digest_of(&roster, 3));
@@ -183,19 +183,70 @@ START_TEST(there_is_a_limit)
 {
     char name[16];
     for (unsigned i = 0; i < MANAGERS_MEMBERS_LIMIT; i++) {
-        snprintf(name, sizeof(name), "%u", i);
-        ck_assert(put(&roster, name, 1, i + 1));
+        snprintf(name, sizeof(name), "%u@h", i);
+        ck_assert(put(&roster, name, i + 1, i + 1));
     }
     struct answer answer;
     bool changed = false;
     answer_init(&answer);
-    buffer_append(&answer.text, "brain/member/more", 17);
+    buffer_append(&answer.text, "brain/member/mo@e", 17);
     struct answer_kv kv = {.key_size = 17, .mod_revision = 9999};
     ck_assert_int_eq(roster_apply(&roster, "brain/member/", &answer, &kv, &changed), BRAIN_ENOMEM);
     ck_assert(!changed);
     ck_assert_uint_eq(roster.count, MANAGERS_MEMBERS_LIMIT);
     answer_release(&answer);
-    ck_assert(put(&roster, "7", 2, 10000));
+    ck_assert(put(&roster, "7@h", 5000, 10000));
+}
+END_TEST
+
+/* What is not name@host is no node's: nobody could link with it, and an atom of it none may read.
+ */
+START_TEST(names_of_nobody)
+{
+    static const char *const names[] = {"no-at-sign", "two@at@signs", "@", "a@", "@h", "a b@h",
+        "a@h ", "new\nline@h", "\xff\xfe@h", "a@\xc3", "\x7f@h"};
+    put(&roster, "a@h", 1, 11);
+    uint64_t digest = digest_of(&roster, 0), set = roster.set;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        ck_assert_msg(!put(&roster, names[i], 5, 12 + 2 * i), "%s", names[i]);
+        ck_assert_uint_eq(digest_of(&roster, 0), digest);
+        ck_assert_uint_ne(roster.set, set);
+        ck_assert(!delete_key(&roster, names[i], 13 + 2 * i));
+        ck_assert_uint_eq(roster.set, set);
+    }
+    ck_assert(put(&roster, "\xc3\xa4@h", 5, 50));
+}
+END_TEST
+
+static void check_names(const char *expected)
+{
+    struct managers_view view;
+    char names[1000] = "";
+    ck_assert_int_eq(roster_view(&roster, 5, &view), 0);
+    for (size_t i = 0; i < view.count; i++)
+        strcat(strcat(names, view.members[i].name), " ");
+    ck_assert_str_eq(names, expected);
+    heap_release((void *)(uintptr_t)view.members);
+}
+
+/* Members draw their incarnations: whoever has another's copied it. All see the same one, also who
+ * comes later, and the other one when the first is gone. */
+START_TEST(of_twins_the_first_counts)
+{
+    put(&roster, "b@h", 2, 11);
+    put(&roster, "c@h", 3, 12);
+    put(&roster, "a@h", 2, 13);
+    put(&roster, "d@h", 2, 14);
+    check_names("b@h c@h ");
+    ck_assert_str_eq(roster_twin(&roster, roster_find(&roster, "a@h"))->name, "b@h");
+    ck_assert_ptr_null(roster_twin(&roster, roster_find(&roster, "b@h")));
+    delete_key(&roster, "b@h", 15);
+    check_names("a@h c@h ");
+    put(&roster, "a@h", 7, 16);
+    check_names("a@h c@h d@h ");
+    put(&roster, "x@h", 0, 17); /* none: those are no twins */
+    put(&roster, "y@h", 0, 18);
+    check_names("a@h c@h d@h ");
 }
 END_TEST
 
@@ -208,6 +259,8 @@ int main(void)
     tcase_add_test(tcase, what_no_member_wrote);
     tcase_add_test(tcase, the_order_does_not_matter);
     tcase_add_test(tcase, there_is_a_limit);
+    tcase_add_test(tcase, names_of_nobody);
+    tcase_add_test(tcase, of_twins_the_first_counts);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }
