@@ -13,6 +13,8 @@
  *       CHANNEL_METRICS(METRICS_ROW)
  *   }
  *
+ * docs/info.md shows all tables (scripts/lib/info_page.py writes it, a test compares).
+ *
  * All metrics are written by the owner thread only. Values that another thread counts are handed
  * over with its completions. */
 #ifndef BRAIN_METRICS_H
