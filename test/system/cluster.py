@@ -233,6 +233,14 @@ class Cluster:
             raise problems[0]
 
 
+def put(client, id, value, ack=None):
+    return client.call((Atom("set"), id, value, *([[(Atom("ack"), Atom(ack))]] if ack else [])), PATIENCE)
+
+
+def read(client, id, weak=False):
+    return client.call((Atom("get"), id, *([[(Atom("consistency"), False)]] if weak else [])), PATIENCE)
+
+
 def value_of(answer):
     """What {ok, Value} holds, decoded."""
     assert isinstance(answer, tuple) and answer[0] == "ok", answer

@@ -10,6 +10,7 @@ from cluster import Cluster  # noqa: E402
 from harness import Beam, Epmd, Server  # noqa: E402
 from needs import not_run_lines  # noqa: E402
 from nodes import Node  # noqa: E402
+from radosgw import Radosgw  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -101,6 +102,13 @@ def witness(server):
         assert client.set(b"witness", b"here") == "ok"
         yield client
         assert client.get(b"witness") == ("ok", b"here")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    made = Radosgw(tmp_path_factory.mktemp("radosgw"))
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import etf
-from cluster import LEASE, PATIENCE, Cluster, value_of
+from cluster import LEASE, PATIENCE, Cluster, put, read, value_of
 from cluster_load import Load
 from etf import Atom
 from harness import BUILD, Beam, wait_until
@@ -20,14 +20,6 @@ def trio(tmp_path_factory):
     made = Cluster(tmp_path_factory.mktemp("trio"), 3, backups=1, build=BUILD)
     yield made
     made.finish()
-
-
-def put(client, id, value):
-    return client.call((Atom("set"), id, value), PATIENCE)
-
-
-def read(client, id):
-    return client.call((Atom("get"), id), PATIENCE)
 
 
 def weak(client, id):

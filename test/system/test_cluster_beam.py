@@ -14,18 +14,10 @@ from cluster import LEASE
 from fault_proxy import HttpProxy
 from needs import needs
 from netlab import NEEDED, can_build
-from radosgw import Radosgw
 from test_cluster_faults import LONG, others
 
 pytestmark = needs(can_build(), NEEDED)
 counter = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    made = Radosgw(tmp_path_factory.mktemp("radosgw"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from etf import Atom
 from harness import wait_until
 from needs import needs
 from netlab import NEEDED, can_build
-from test_cluster_faults import BACK, LONG, WAITING, await_values, others, put, read, reason
+from test_cluster_faults import BACK, LONG, WAITING, await_values, put, read, reason
 
 pytestmark = needs(can_build(), NEEDED)
 

@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-import etf
-from cluster import LEASE, PATIENCE, value_of
+from cluster import LEASE, PATIENCE, put, read, value_of
 from cluster_load import Load
 from etf import Atom
 from fault_proxy import FtpProxy, lose_answer
@@ -27,14 +26,6 @@ BACK = LEASE + 25
 STAYING = {"handoff_uses": 0}  # objects stay where they were first used
 # What a request may be answered while an owner is lost; anything else is a problem.
 WAITING = {"timeout", "unavailable", "unknown"}
-
-
-def put(client, id, value, ack=None):
-    return client.call((Atom("set"), id, value, *([[(Atom("ack"), Atom(ack))]] if ack else [])), PATIENCE)
-
-
-def read(client, id, weak=False):
-    return client.call((Atom("get"), id, *([[(Atom("consistency"), False)]] if weak else [])), PATIENCE)
 
 
 def reason(answer):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cluster import PATIENCE, Cluster, value_of
+from cluster import PATIENCE, Cluster, put, read, value_of
 from dist_client import Closed
 from etf import Atom
 from harness import BUILD, wait_until
@@ -34,14 +34,6 @@ def make(tmp_path):
 def wait_readable(*members):
     for member in members:
         wait_until(lambda one=member: one.metric("replica", "readable") == 1, 20, f"{member} to read its replicas")
-
-
-def put(client, id, value):
-    return client.call((Atom("set"), id, value), PATIENCE)
-
-
-def read(client, id):
-    return client.call((Atom("get"), id), PATIENCE)
 
 
 def counts(member):

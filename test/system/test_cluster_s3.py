@@ -11,17 +11,9 @@ from cluster_load import Load
 from etf import Atom
 from fault_proxy import HttpProxy, late
 from harness import wait_until
-from radosgw import Radosgw
 from test_cluster_faults import BACK, await_values, dumps_answer_lost, owner_pauses_past_its_lease, put, read
 
 counter = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    made = Radosgw(tmp_path_factory.mktemp("radosgw"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -12,13 +12,9 @@ import pytest
 from fault_proxy import FtpProxy, ftp_answer, late_answer, lose_answer, reset
 from ftp_server import FtpServer
 from harness import wait_until
-from warehouse import NONE, Tool
+from warehouse import NONE, Tool, expect_conflict
 
 DIR = "data/brain"
-
-
-def expect_conflict(answer, stored):
-    assert (answer.status, answer.stored) == ("conflict", stored), answer
 
 
 class Files:

@@ -10,15 +10,12 @@ import pytest
 
 from fake_s3 import FakeS3
 from harness import wait_until
-from radosgw import Radosgw
-from warehouse import NONE, Tool
+from warehouse import NONE, Tool, expect_conflict
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    made = Radosgw(tmp_path_factory.mktemp("radosgw"))
-    yield made
-    made.stop()
+def store(gateway):
+    return gateway
 
 
 counter = itertools.count(1)
@@ -153,10 +150,6 @@ def test_tls(new_tool, store, prefix):
 
 
 # ---- versions -----------------------------------------------------------------------------------
-
-def expect_conflict(answer, stored):
-    assert (answer.status, answer.stored) == ("conflict", stored), answer
-
 
 def test_conditions(new_tool, store, prefix):
     """The same answers from one who remembers the ETags, and from one who knows nothing."""

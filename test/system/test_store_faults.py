@@ -11,6 +11,7 @@ from etf import Atom, Raw
 from fault_proxy import (HttpProxy, answer, apply_and_answer, cut_answer, cut_request, late, late_answer,
                          lose_answer, reset, truncate)
 from harness import BUILD, RELEASE_BUILD, wait_until
+from journaled import put, read
 from nodes import Node
 from radosgw import Radosgw
 from workload import Workload, connect
@@ -19,13 +20,6 @@ WAREHOUSE_ERROR = (Atom("error"), Atom("warehouse"))
 CORRUPT_ERROR = (Atom("error"), Atom("corrupt"))
 OUTAGE_SECONDS = float(os.environ.get("BRAIN_OUTAGE", "5"))
 counter = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    made = Radosgw(tmp_path_factory.mktemp("radosgw"))
-    yield made
-    made.stop()
 
 
 class Bucket:
@@ -64,14 +58,6 @@ def place(gateway, epmd, tmp_path):
         proxy.resume()
         node.finish()
         assert proxy.errors == []
-
-
-def put(client, id, value, ack=None):
-    return client.call((Atom("set"), id, value, *([[(Atom("ack"), Atom(ack))]] if ack else [])))
-
-
-def read(client, id):
-    return client.call((Atom("get"), id))
 
 
 def release(client, *ids):

@@ -20,6 +20,10 @@ class Answer:
         return f"{self.number} {self.status} {self.stored} {self.size} {self.ms} ms {self.error}"
 
 
+def expect_conflict(answer, stored):
+    assert (answer.status, answer.stored) == ("conflict", stored), answer
+
+
 class Tool:
     """One process with one warehouse open."""
 
