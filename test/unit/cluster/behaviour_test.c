@@ -33,6 +33,25 @@ START_TEST(a_cluster_of_one_sends_nothing)
 END_TEST
 
 /* Order per id across the hop, while the owner changes under way. */
+START_TEST(before_it_joins_a_node_knows_nothing)
+{
+    net_init(&net, 1, 1, 0);
+    net_create_clusters(&net);
+    struct cluster *cluster = net.nodes[0].cluster;
+    const struct slice x = slice_of_string("x");
+    ck_assert(!cluster_serves(cluster, net.now_ms));
+    ck_assert(!cluster_is_open(cluster, x) && !cluster_owns(cluster, x, NULL));
+    ck_assert(cluster_has_room(cluster, x, net.now_ms));
+    ck_assert_uint_eq(cluster_full_members(cluster, net.now_ms), 0);
+    ck_assert(!cluster_tells_holders(cluster) && !cluster_has_holders(cluster));
+    ck_assert_int_eq(cluster_object_reserve(cluster, x), 0);
+    ck_assert_int_eq(
+        cluster_object_written(cluster, x, (struct version){1, 1, 1}, NULL, net.now_ms), 0);
+    ck_assert_uint_eq(cluster_view_number(cluster), 0);
+    net_end(&net);
+}
+END_TEST
+
 START_TEST(requests_keep_their_order)
 {
     net_init(&net, 3, 0, 0);
@@ -444,6 +463,7 @@ int main(void)
     TCase *tcase = tcase_create("behaviour");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_cluster_of_one_sends_nothing);
+    tcase_add_test(tcase, before_it_joins_a_node_knows_nothing);
     tcase_add_test(tcase, requests_keep_their_order);
     tcase_add_test(tcase, requests_end_in_time);
     tcase_add_test(tcase, a_lost_link_is_noticed);

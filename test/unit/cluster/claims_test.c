@@ -179,6 +179,84 @@ START_TEST(claims_become_patient)
 }
 END_TEST
 
+/* Nobody waits for it any more. */
+START_TEST(an_answer_that_comes_too_late_is_ignored)
+{
+    net_init(&net, 3, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 2, 0, -1, -1, -1);
+    net_hold(&net, "located", 2, 0);
+    struct net_request *where = net_ask(&net, 0, CLUSTER_OWNER, id, NULL);
+    net_pass(&net, 10000, true);
+    ck_assert_int_eq(where->answers, 1);
+    ck_assert_int_lt(where->status, 0);
+    ck_assert_uint_ge(net_count(&net, "located", 2, 0), 1);
+    net_unhold(&net, "located");
+    net_settle(&net, true);
+    ck_assert_str_eq(net_read(&net, 0, id), "");
+    net_end(&net);
+}
+END_TEST
+
+/* A claimer has one claim in line, its last, and takes nobody else's place there. */
+START_TEST(a_claim_that_is_repeated_takes_the_place_of_the_one_before)
+{
+    net_init(&net, 4, 0, 0);
+    net_start(&net, 5);
+    const char *id = net_id(15, 2, 0, -1, -1, -1);
+    net_hold(&net, "report", 3, 2); /* so the slot is closed */
+    for (int i = 0; i < 4; i++)
+        net_view(&net, i, 6, 15);
+    net_settle(&net, true);
+    ck_assert(!cluster_is_open(net.nodes[2].cluster, slice_of_string(id)));
+    struct net_request *a = net_ask(&net, 0, CLUSTER_READ, id, NULL);
+    struct net_request *b = net_ask(&net, 1, CLUSTER_READ, id, NULL);
+    net_pass(&net, 900, true);
+    ck_assert_uint_gt(cluster_metrics(net.nodes[0].cluster, net.now_ms)->claims, 1);
+    ck_assert_uint_gt(cluster_metrics(net.nodes[1].cluster, net.now_ms)->claims, 1);
+    const uint64_t claims = cluster_metrics(net.nodes[0].cluster, net.now_ms)->claims +
+                            cluster_metrics(net.nodes[1].cluster, net.now_ms)->claims;
+    net_hold(&net, "grant", 2, -1);
+    net_hold(&net, "owned", 2, -1);
+    net_unhold(&net, "report");
+    net_settle(&net, true);
+    ck_assert_uint_eq(net_count(&net, "grant", 2, -1), 1);
+    ck_assert_uint_eq(net_count(&net, "owned", 2, -1), 1);
+    net_unhold(&net, "grant");
+    net_unhold(&net, "owned");
+    net_settle(&net, true);
+    ck_assert(net_answered(a, STORE_ABSENT, NULL) && net_answered(b, STORE_ABSENT, NULL));
+    ck_assert_uint_eq(cluster_metrics(net.nodes[0].cluster, net.now_ms)->claims +
+                          cluster_metrics(net.nodes[1].cluster, net.now_ms)->claims,
+        claims);
+    net_end(&net);
+}
+END_TEST
+
+/* R4: what is stored may have an epoch of anybody's making. */
+START_TEST(what_is_stored_under_any_epoch_is_written_over)
+{
+    static const struct cluster_epoch stored[] = {{9, 3}, {9, UINT32_MAX}, {9, UINT64_MAX - 1},
+        {9, (UINT64_C(1) << 44) - 1}, {9, UINT64_MAX}};
+    for (size_t i = 0; i < sizeof(stored) / sizeof(stored[0]); i++) {
+        net_init(&net, 2, 1, 0);
+        net_start(&net, 5);
+        const char *id = net_id(3, 1, 0, -1, -1, -1);
+        net_store(&net, id, (struct version){stored[i].view, stored[i].counter, 1}, "old");
+        ck_assert_str_eq(net_read(&net, 0, id), "old");
+        struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, id, "new");
+        net_pass(&net, 1000, true);
+        ck_assert(net_answered(write, STORE_DONE, NULL));
+        net_dump(&net, 0, id);
+        net_pass(&net, 1000, true);
+        ck_assert_str_eq(net_stored(&net, id)->value.text, "new");
+        ck_assert_int_gt(cluster_epoch_compare(epoch_of(0, id), stored[i]), 0);
+        ck_assert_uint_eq(net.bad, 0);
+        net_end(&net);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cluster claims");
@@ -191,6 +269,9 @@ int main(void)
     tcase_add_test(tcase, a_forward_before_a_grant_that_is_lost_is_refused);
     tcase_add_test(tcase, a_forward_before_a_grant_that_never_comes_times_out);
     tcase_add_test(tcase, claims_become_patient);
+    tcase_add_test(tcase, an_answer_that_comes_too_late_is_ignored);
+    tcase_add_test(tcase, a_claim_that_is_repeated_takes_the_place_of_the_one_before);
+    tcase_add_test(tcase, what_is_stored_under_any_epoch_is_written_over);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

@@ -163,6 +163,60 @@ START_TEST(the_journals_objects_are_copies)
 }
 END_TEST
 
+/* What a holder had, and left with, is not what it gets when it comes back. */
+START_TEST(what_was_written_again_without_holders_is_held_by_who_comes)
+{
+    net_init(&net, 2, 1, 0);
+    net_start(&net, 5);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, "x", "one");
+    net_settle(&net, true);
+    net_crash(&net, 1);
+    net_view(&net, 0, 6, 1);
+    struct net_request *write = net_ask(&net, 0, CLUSTER_WRITE, "x", "two");
+    net_settle(&net, true);
+    ck_assert(net_answered(write, STORE_DONE, NULL));
+    net.nodes[1].incarnation++;
+    net_view(&net, 0, 7, 3);
+    net.nodes[1].incarnation--;
+    net_join(&net, 1, 7, 3);
+    net_pass(&net, 500, true);
+    ck_assert(cluster_copy_held(net.nodes[1].cluster, slice_of_string("x"), NULL));
+    net_crash(&net, 0);
+    net_view(&net, 1, 8, 2);
+    net_pass(&net, 500, true);
+    ck_assert_str_eq(net_read(&net, 1, "x"), "two");
+    net_end(&net);
+}
+END_TEST
+
+/* The last copy of what a dead member owned: whoever drains stays until somebody owns it. */
+START_TEST(who_drains_stays_until_its_copies_are_owned)
+{
+    net_init(&net, 3, 1, 0);
+    net_start(&net, 5);
+    const char *id = net_id(7, 1, 6, 1, 0, 1);
+    (void)net_ask(&net, 0, CLUSTER_WRITE, id, "one");
+    net_settle(&net, true);
+    ck_assert(cluster_copy_held(net.nodes[1].cluster, slice_of_string(id), NULL));
+    net_hold(&net, "nudge", 1, 2);
+    net.away = true;
+    cluster_drain(net.nodes[1].cluster, net.now_ms);
+    net_crash(&net, 0);
+    net_view(&net, 1, 6, 6);
+    net_view(&net, 2, 6, 6);
+    for (int i = 0; i < 40; i++) {
+        net_pass(&net, 50, true);
+        ck_assert(!net_owns(&net, 2, id));
+        ck_assert_int_ne(cluster_state(net.nodes[1].cluster), CLUSTER_DRAINED);
+    }
+    net_unhold(&net, "nudge");
+    net.away = false;
+    net_pass(&net, 3000, true);
+    ck_assert_str_eq(net_read(&net, 2, id), "one");
+    net_end(&net);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cluster copies");
@@ -175,6 +229,8 @@ int main(void)
     tcase_add_test(tcase, an_unowned_copy_is_looked_after);
     tcase_add_test(tcase, a_forgotten_copy_is_discarded);
     tcase_add_test(tcase, the_journals_objects_are_copies);
+    tcase_add_test(tcase, what_was_written_again_without_holders_is_held_by_who_comes);
+    tcase_add_test(tcase, who_drains_stays_until_its_copies_are_owned);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

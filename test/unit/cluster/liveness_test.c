@@ -253,6 +253,10 @@ START_TEST(a_record_speaks_of_its_own_version)
     restore(cluster, 1, 50);
     ck_assert_uint_eq(held_seq(cluster), 2);
     ck_assert_uint_eq(cluster_copy_age(cluster, x, 0), 30);
+    ck_assert_uint_eq(cluster_copy_age(cluster, x, 500), 30); /* what time it is nobody knows yet */
+    restore(cluster, 1, 10);
+    ck_assert_uint_eq(cluster_copy_age(cluster, x, 0), 30);
+    const uint32_t changed = net.nodes[A].copies_changed;
     restore(cluster, 1, KEEP_MS + 1);
     ck_assert_uint_eq(held_seq(cluster), 2);
     ck_assert_uint_eq(net.nodes[A].set_aside, 0); /* nobody needs it */
@@ -266,6 +270,37 @@ START_TEST(a_record_speaks_of_its_own_version)
     restore(cluster, 4, KEEP_MS + 1);
     ck_assert_uint_eq(held_seq(cluster), 3);
     ck_assert_uint_eq(net.nodes[A].set_aside, 1);
+    /* The record of what is held was not told to be needless: only that of 3 has changed it. */
+    ck_assert_uint_eq(net.nodes[A].copies_changed, changed + 1);
+    restore(cluster, 5, KEEP_MS);
+    ck_assert_uint_eq(held_seq(cluster), 5);
+    net_end(&net);
+}
+END_TEST
+
+/* R10: it counts from when its owner wanted it last: for what this node owned, and may not have
+ * known to be somebody else's since, from the end of its lease. */
+START_TEST(the_age_of_a_copy)
+{
+    const struct slice x = slice_of_string("x");
+    start(2, 1, CLUSTER_BREAK(CLUSTER_R12_EVICT));
+    write_backed_up("x");
+    const struct cluster *owner = net.nodes[A].cluster, *holder = net.nodes[B].cluster;
+    const uint64_t wrote_ms = net.now_ms;
+    ck_assert_uint_eq(cluster_copy_age(holder, x, wrote_ms), 0);
+    ck_assert_uint_eq(cluster_copy_age(holder, x, wrote_ms + 70), 70);
+    ck_assert_uint_eq(cluster_copy_age(holder, x, wrote_ms - 70), 0);
+    ck_assert_uint_eq(cluster_copy_age(owner, x, wrote_ms), 0);
+    ck_assert_uint_eq(cluster_copy_age(holder, slice_of_string("other"), wrote_ms), 0);
+    /* The lease is the net's 10 s; then it is given up, and what is dirty becomes a copy. */
+    net_lease(&net, A);
+    const uint64_t until_ms = net.now_ms + net.lease_ms;
+    net_pass(&net, net.lease_ms + 3000, false);
+    (void)cluster_lost(net.nodes[A].cluster, net.now_ms);
+    net_settle(&net, true);
+    net_pass(&net, 500, false);
+    ck_assert(cluster_copy_held(owner, x, NULL));
+    ck_assert_uint_eq(cluster_copy_age(owner, x, net.now_ms), net.now_ms - until_ms);
     net_end(&net);
 }
 END_TEST
@@ -287,6 +322,7 @@ int main(void)
     tcase_add_test(tcase, a_copy_that_nobody_wants_is_set_aside);
     tcase_add_test(tcase, a_restored_copy_goes_on_ageing);
     tcase_add_test(tcase, a_record_speaks_of_its_own_version);
+    tcase_add_test(tcase, the_age_of_a_copy);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

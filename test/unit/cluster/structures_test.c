@@ -228,6 +228,28 @@ START_TEST(few_members)
 }
 END_TEST
 
+START_TEST(so_many_members_and_no_more)
+{
+    static char names[CLUSTER_MEMBERS_LIMIT + 1][24];
+    static struct cluster_member members[CLUSTER_MEMBERS_LIMIT + 1];
+    const struct slice self = slice_of(names[0], 8);
+    for (unsigned i = 0; i <= CLUSTER_MEMBERS_LIMIT; i++) {
+        const int size = snprintf(names[i], sizeof(names[i]), "node%04u", i);
+        members[i] = (struct cluster_member){slice_of(names[i], (size_t)size), 1000 + i};
+    }
+    struct cluster_view from = {1, CLUSTER_MEMBERS_LIMIT, members};
+    struct view *view = view_create(&from, self, 1000, 1);
+    ck_assert_ptr_nonnull(view);
+    ck_assert_uint_eq(view->count, CLUSTER_MEMBERS_LIMIT);
+    ck_assert_int_eq(view_find(view, 1000 + CLUSTER_MEMBERS_LIMIT - 1), CLUSTER_MEMBERS_LIMIT - 1);
+    view_release(view);
+    from.count++;
+    ck_assert_ptr_null(view_create(&from, self, 1000, 1));
+    from.count = 0;
+    ck_assert_ptr_null(view_create(&from, self, 1000, 1));
+}
+END_TEST
+
 START_TEST(epochs_compare)
 {
     struct cluster_epoch a = {1, 9}, b = {2, 1}, c = {2, 2};
@@ -249,6 +271,7 @@ int main(void)
     tcase_add_test(tcase, keyed_tables);
     tcase_add_test(tcase, homes_are_spread_and_move_little);
     tcase_add_test(tcase, few_members);
+    tcase_add_test(tcase, so_many_members_and_no_more);
     tcase_add_test(tcase, epochs_compare);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);

@@ -213,6 +213,32 @@ START_TEST(views_that_leave_no_room_are_refused)
 }
 END_TEST
 
+/* A key is 16 bytes, whatever its head says. */
+START_TEST(a_key_of_another_size_is_refused)
+{
+    static const uint8_t head[] = {ETF_BINARY, 0, 0, 0, KEY_BYTES};
+    struct message m = {.kind = MESSAGE_CONFIRM, .epoch = {5, 1}}, read;
+    struct buffer out;
+    buffer_init(&out);
+    write_whole(&out, &m);
+    uint8_t *at = memmem(out.data, out.size, head, sizeof(head));
+    ck_assert_ptr_nonnull(at);
+    const size_t before = (size_t)(at - out.data) + sizeof(head);
+    for (int size = 0; size <= KEY_BYTES; size++) {
+        /* As long as it is whole otherwise; in memory of its own, where nothing follows. */
+        const size_t skipped = (size_t)(KEY_BYTES - size);
+        uint8_t *bytes = malloc(out.size - skipped);
+        memcpy(bytes, out.data, before);
+        bytes[before - 1] = (uint8_t)size;
+        memcpy(bytes + before, out.data + before + skipped, out.size - before - skipped);
+        const int status = message_read(&read, slice_of(bytes, out.size - skipped), NULL, limits);
+        ck_assert_int_eq(status, size == KEY_BYTES ? 0 : BRAIN_EPROTO);
+        free(bytes);
+    }
+    buffer_release(&out);
+}
+END_TEST
+
 /* Nobody may keep a member's loop busy with one message. */
 START_TEST(too_many_records_are_refused)
 {
@@ -287,6 +313,7 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, cut_and_lengthened_ones_are_refused);
     tcase_add_test(tcase, nonsense_is_refused);
     tcase_add_test(tcase, views_that_leave_no_room_are_refused);
+    tcase_add_test(tcase, a_key_of_another_size_is_refused);
     tcase_add_test(tcase, too_many_records_are_refused);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);

@@ -1,6 +1,7 @@
 /* R6, R11: when writes and reads are told, and in which order; deadlines. */
 #include <check.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "members.h"
 #include "suite.h"
@@ -212,6 +213,7 @@ START_TEST(an_owner_without_a_journal_says_so)
             is_answered(ask(member, CLUSTER_DELETE, NULL, STORE_ACK_JOURNAL), BRAIN_ENOTSUP, NULL));
         ck_assert_str_eq(world_read(&world, member, "x"), "zero");
     }
+    world.members[0].dumps_stop = world.members[1].dumps_stop = true; /* nor is it the warehouse */
     for (int member = 0; member < 2; member++) {
         struct ask *write =
             ask(member, CLUSTER_WRITE, "two", (enum store_ack)HOLDINGS_ACK_JOURNAL_IF_ANY);
@@ -423,6 +425,81 @@ START_TEST(a_deadline_counts_from_the_beginning)
 }
 END_TEST
 
+/* Nobody is told of the write; who reads it next hears of what will not be lost. */
+START_TEST(a_write_that_is_not_told_is_in_the_journal_if_there_is_one)
+{
+    start(2, 0);
+    world_write(&world, 0, "x", "zero");
+    world.members[0].journal_stops = true;
+    struct ask *write = ask(0, CLUSTER_WRITE, "one", (enum store_ack)HOLDINGS_ACK_JOURNAL_IF_ANY);
+    struct ask *read = ask(0, CLUSTER_READ, NULL, STORE_ACK_MEMORY);
+    ck_assert_int_eq(write->answers + read->answers, 0);
+    world.members[0].dumps_stop = true;
+    world.members[0].journal_stops = false;
+    world_settle(&world);
+    ck_assert(is_answered(write, STORE_DONE, NULL) && is_answered(read, STORE_FOUND, "one"));
+    /* The same where the owner's own client writes: a backup is the journal, without holders. */
+    world.members[0].journal_stops = true;
+    struct member *member = &world.members[0];
+    const struct slice id = slice_of_string("x");
+    const uint64_t hash = store_hash(member->store, id);
+    uint8_t term[] = {109, 0, 0, 0, 3, 't', 'w', 'o'};
+    struct value value = {NULL, term, sizeof(term)}, seen;
+    ck_assert_int_eq(
+        holdings_write(member->holdings, id, hash, &value, STORE_ACK_BACKUP, false, world.now_ms),
+        STORE_DONE);
+    ck_assert_int_eq(holdings_get(member->holdings, id, hash, world.now_ms, &seen), STORE_WAIT);
+    read = ask(0, CLUSTER_READ, NULL, STORE_ACK_MEMORY);
+    ck_assert_int_eq(read->answers, 0);
+    world.members[0].journal_stops = false;
+    world_settle(&world);
+    ck_assert(is_answered(read, STORE_FOUND, "two"));
+    world_end(&world);
+}
+END_TEST
+
+/* However much there is to tell who comes: so many messages, of so many records. */
+START_TEST(offers_are_bounded)
+{
+    enum { IDS = 2600, BATCHES = 4, RECORDS = 512, RECORD = 40, HEAD = 70 };
+    world_init(&world, 2, 1);
+    ck_assert(member_create(&world, 0));
+    world_view(&world);
+    world_settle(&world);
+    for (int i = 0; i < IDS; i++) {
+        char id[TEXT];
+        snprintf(id, sizeof(id), "id %d", i);
+        (void)world_ask(&world, 0, CLUSTER_WRITE, id, "one", STORE_ACK_MEMORY);
+        if (i % 100 == 0)
+            world_settle(&world);
+    }
+    world_settle(&world);
+    ck_assert(member_create(&world, 1));
+    world_stop(&world, "offer", false);
+    world_view(&world);
+    world_settle(&world);
+    unsigned offers = 0, full = 0;
+    for (const struct letter *letter = world.letters; letter; letter = letter->next) {
+        if (strcmp(letter->kind, "offer") != 0)
+            continue;
+        offers++;
+        ck_assert_uint_le(letter->bytes.size, RECORDS * RECORD + HEAD);
+        full += letter->bytes.size > RECORDS * RECORD;
+    }
+    ck_assert_uint_gt(full, 0);
+    ck_assert_uint_eq(offers, BATCHES);
+    world_go_on(&world, "offer");
+    world_pass(&world, 2000);
+    ck_assert_uint_eq(member_metric(&world, 0, "unbacked"), 0);
+    for (int i = 0; i < IDS; i++) {
+        char id[TEXT];
+        snprintf(id, sizeof(id), "id %d", i);
+        ck_assert_msg(member_has_copy(&world, 1, id), "no copy of %s", id);
+    }
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("holdings/acks");
@@ -443,6 +520,8 @@ int main(void)
     tcase_add_test(tcase, waiting_for_holders_ends);
     tcase_add_test(tcase, waiting_in_the_store_ends);
     tcase_add_test(tcase, a_deadline_counts_from_the_beginning);
+    tcase_add_test(tcase, a_write_that_is_not_told_is_in_the_journal_if_there_is_one);
+    tcase_add_test(tcase, offers_are_bounded);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }

@@ -384,6 +384,19 @@ START_TEST(leaving_while_joining)
 }
 END_TEST
 
+/* Etcd was made anew between the put and the list. */
+START_TEST(the_first_list_lacks_this_node)
+{
+    session_join(&session, now_ms);
+    comes_to_create();
+    answers_create(OWN_REVISION);
+    asks(STEP_MEMBERS);
+    answers_members(OWN_REVISION + 10, kv_of("brain/member/b@h", member_value(5, 10000), 40, 99));
+    asks(STEP_REVOKE);
+    ck_assert_uint_eq(count_told(MANAGERS_JOINED), 0);
+}
+END_TEST
+
 static void add(void *tcase)
 {
     tcase_add_test(tcase, alone);
@@ -395,6 +408,7 @@ static void add(void *tcase)
     tcase_add_test(tcase, somebody_was_faster);
     tcase_add_test(tcase, the_lease_ends_while_joining);
     tcase_add_test(tcase, the_first_list_is_compacted_already);
+    tcase_add_test(tcase, the_first_list_lacks_this_node);
     tcase_add_test(tcase, servers_in_turn);
     tcase_add_test(tcase, users);
     tcase_add_test(tcase, a_history_that_is_none);

@@ -18,7 +18,9 @@ START_TEST(who_is_later_does_not_join)
     session_join(&session, now_ms);
     for (int i = 0; i < 3; i++) {
         asks(STEP_LOOK);
+        /* All keys that begin so: up to brain/member0. */
         ck_assert(body_has_key("brain/member/"));
+        ck_assert(body_has("\"range_end\":\"YnJhaW4vbWVtYmVyMA==\""));
         answers_look_among(stranger_kv("b@h", 4, 40));
         asks_nothing();
         ck_assert_uint_eq(session_due(&session), now_ms + SESSION_TAKEN_MS);
@@ -32,6 +34,24 @@ START_TEST(who_is_later_does_not_join)
     answers_look_among(stranger_kv("b@h", 3, 60));
     asks(STEP_GRANT);
     ck_assert_str_eq(session.error, "");
+}
+END_TEST
+
+/* Etcd answers; what it says is no failure of it. */
+START_TEST(who_is_later_is_not_without_etcd)
+{
+    session_join(&session, now_ms);
+    for (int i = 0; i < 40; i++) {
+        asks(STEP_LOOK);
+        fails();
+        if (i % 2 == 1)
+            now_ms = session_due(&session);
+    }
+    ck_assert_uint_eq(times("no use of etcd"), 1);
+    asks(STEP_LOOK);
+    answers_look_among(stranger_kv("b@h", 4, 40));
+    ck_assert_uint_eq(times("etcd answers at"), 1);
+    ck_assert_str_eq(session.error, "member b@h speaks protocol 4 of members, this one 3");
 }
 END_TEST
 
@@ -148,6 +168,7 @@ static void add(void *tcase)
     tcase_add_test(tcase, keys_of_nobody_are_named);
     tcase_add_test(tcase, a_twin_is_not_taken_in);
     tcase_add_test(tcase, who_is_later_does_not_join);
+    tcase_add_test(tcase, who_is_later_is_not_without_etcd);
     tcase_add_test(tcase, other_keys_keep_nobody_away);
     tcase_add_test(tcase, an_own_predecessor_may_have_spoken_another);
     tcase_add_test(tcase, of_two_at_once_the_later_goes);

@@ -383,6 +383,22 @@ START_TEST(who_yields_dumps_what_is_waited_for)
 }
 END_TEST
 
+/* A dump that failed, and that nobody waits for, is not tried again. */
+START_TEST(who_yields_repeats_no_dumps)
+{
+    set("a", "one");
+    advance(2 * TTL);
+    ck_assert_uint_eq(asked_count, 1);
+    dumped(0, BRAIN_EWAREHOUSE);
+    store_yield(store, true, now);
+    advance(3 * TTL);
+    ck_assert_uint_eq(asked_count, 1);
+    store_yield(store, false, now);
+    advance(TTL);
+    ck_assert_uint_eq(asked_count, 2);
+}
+END_TEST
+
 /* With a journal: what waits for its record to be dumped is given up, too. */
 START_TEST(who_yields_holds_no_dumps)
 {
@@ -461,6 +477,7 @@ int main(void)
     tcase_add_test(tcase, a_dump_overtaken_by_a_restamp_is_not_outdated);
     tcase_add_test(tcase, no_dump_begins_while_it_may_not);
     tcase_add_test(tcase, who_yields_dumps_what_is_waited_for);
+    tcase_add_test(tcase, who_yields_repeats_no_dumps);
     tcase_add_test(tcase, what_leaves_ram_by_itself_is_released);
     tcase_add_test(tcase, what_leaves_for_the_memory_limit_is_released);
     suite_add_tcase(suite, tcase);

@@ -183,6 +183,44 @@ static void start(uint64_t lease_age_ms)
     ck_assert_msg(status == 0, "%s", why);
 }
 
+/* No member of anything. */
+static void start_alone(void)
+{
+    const char *why = "";
+    const struct store_options options = {.key_ttl_ms = DAY_MS,
+        .wait_timeout_ms = 5000,
+        .dumps_parallel = 1,
+        .dumps_parallel_bytes = 1 << 20,
+        .retry_min_ms = 100,
+        .retry_max_ms = 200,
+        .hash_seed = 5,
+        .epoch = {1, 1, 0}};
+    const struct store_events events = {.context = &journaling,
+        .load = on_load,
+        .dump = on_dump,
+        .set_aside = on_conflict,
+        .answer = on_store_answer,
+        .record = on_record,
+        .record_live = on_live,
+        .record_dead = on_dead};
+    store = store_create(&options, events);
+    ck_assert_ptr_nonnull(store);
+    holdings = NULL;
+    cluster = NULL;
+    const int status = journaling_open(&journaling, &loop, &config, store, NULL, UINT64_MAX, &why);
+    ck_assert_msg(status == 0, "%s", why);
+}
+
+static void set_alone(const char *id)
+{
+    static const uint8_t term[] = {109, 0, 0, 0, 1, 'x'};
+    const struct value value = {NULL, term, sizeof(term)};
+    ck_assert_int_eq(
+        store_set(store, slice_of_string(id), value, STORE_ACK_MEMORY, managers_now_ms(), NULL),
+        STORE_DONE);
+    uv_run(&loop, UV_RUN_NOWAIT);
+}
+
 static void join(void)
 {
     const struct cluster_member self = {
@@ -237,9 +275,11 @@ static void end(void)
     journaling_close(&journaling, on_closed, NULL);
     while (!is_closed)
         uv_run(&loop, UV_RUN_ONCE);
-    cluster_destroy(cluster);
+    if (cluster != NULL)
+        cluster_destroy(cluster);
     store_destroy(store);
-    holdings_destroy(holdings);
+    if (holdings != NULL)
+        holdings_destroy(holdings);
 }
 
 /* ---- the directory ----------------------------------------------------------------------------
@@ -378,6 +418,50 @@ START_TEST(a_young_lease_makes_no_record_young)
 }
 END_TEST
 
+/* A record is announced as live at the end of its turn; a segment that is closed before that keeps
+ * it all the same. */
+START_TEST(an_old_segment_is_closed_right_after_a_write)
+{
+    start(UINT64_MAX);
+    join();
+    wall_ms += DAY_MS;
+    change(CLUSTER_WRITE, "a", "one"); /* not a turn of the loop since */
+    while (journaling_advance(&journaling, 10))
+        ;
+    for (int i = 0; i < 100; i++) {
+        turn();
+        usleep(500);
+    }
+    end();
+    start(0);
+    ck_assert(cluster_copy_held(cluster, id_of("a"), NULL));
+    end();
+}
+END_TEST
+
+/* Nobody else could have deleted what a node alone has in its journal. */
+START_TEST(alone_no_segment_is_old)
+{
+    uint64_t oldest, before;
+    start_alone();
+    set_alone("a");
+    end();
+    ck_assert_uint_eq(segments(&before), 1);
+    start_alone(); /* what it restores is in a segment before its own */
+    wall_ms += 100 * (uint64_t)DAY_MS;
+    for (int i = 0; i < 100; i++) {
+        ck_assert(!journaling_advance(&journaling, 10));
+        if (i % 50 == 0)
+            set_alone("b");
+        uv_run(&loop, UV_RUN_NOWAIT);
+        usleep(500);
+    }
+    ck_assert_uint_eq(segments(&oldest), 2);
+    ck_assert_uint_eq(oldest, before);
+    end();
+}
+END_TEST
+
 /* What compaction writes again is a copy that nobody has wanted since: under a lease, so that the
  * journal may be written, but owned by nobody. */
 START_TEST(a_copy_that_is_written_again_is_no_younger)
@@ -386,6 +470,7 @@ START_TEST(a_copy_that_is_written_again_is_no_younger)
     start(UINT64_MAX);
     join();
     change(CLUSTER_WRITE, "a", "one");
+    change(CLUSTER_DELETE, "gone", "");
     end();
     wall_ms += 5 * (uint64_t)DAY_MS;
     segments(&oldest);
@@ -409,10 +494,16 @@ START_TEST(a_copy_that_is_written_again_is_no_younger)
     wall_ms += DAY_MS;
     start(0);
     ck_assert_uint_eq(cluster_copy_age(cluster, id_of("a"), managers_now_ms()) / DAY_MS, 6);
+    struct cluster_copy copy;
+    ck_assert(cluster_copy_held(cluster, id_of("a"), &copy) && !copy.deleted);
+    ck_assert_uint_eq(copy.value.size, 8);
+    ck_assert_mem_eq(copy.value.data + 5, "one", 3);
+    ck_assert(cluster_copy_held(cluster, id_of("gone"), &copy) && copy.deleted);
+    ck_assert_uint_eq(cluster_copy_age(cluster, id_of("gone"), managers_now_ms()) / DAY_MS, 6);
     end();
     wall_ms += DAY_MS + 1000;
     start(0);
-    ck_assert_uint_eq(set_aside, 1);
+    ck_assert_uint_eq(set_aside, 2);
     end();
 }
 END_TEST
@@ -440,6 +531,8 @@ int main(void)
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_test(all, an_old_segment_goes_whatever_it_holds);
     tcase_add_test(all, a_young_lease_makes_no_record_young);
+    tcase_add_test(all, an_old_segment_is_closed_right_after_a_write);
+    tcase_add_test(all, alone_no_segment_is_old);
     tcase_add_test(all, a_copy_that_is_written_again_is_no_younger);
     tcase_add_test(all, without_a_lease_ever_nothing_has_an_age);
     suite_add_tcase(suite, all);
