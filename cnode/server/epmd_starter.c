@@ -14,6 +14,13 @@ static void start_one(void)
 {
     pid_t epmd = fork();
     if (epmd == 0) {
+        /* What this process ignores, epmd would: nobody could end it but with SIGKILL. And Ctrl-C
+         * is not for it. */
+        setsid();
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+        signal(SIGHUP, SIG_DFL);
+        signal(SIGPIPE, SIG_DFL);
         execlp("epmd", "epmd", "-daemon", (char *)NULL);
         _exit(127);
     }

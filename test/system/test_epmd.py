@@ -1,4 +1,8 @@
 """epmd: lost and found; nodes that are dialled; names that are taken."""
+import contextlib
+import os
+import pathlib
+import signal
 import subprocess
 
 from harness import wait_until
@@ -28,6 +32,16 @@ def test_epmd_comes_late(new_server, epmd, erl):
     erl("pong = net_adm:ping(?NODE)")
 
 
+def daemon_of(port):
+    """The process of the epmd that some node started for this port."""
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == b"epmd\0-daemon\0" and \
+                    b"ERL_EPMD_PORT=%d" % port in (entry / "environ").read_bytes().split(b"\0"):
+                return int(entry.name)
+    raise AssertionError(f"no epmd for port {port}")
+
+
 def test_epmd_is_started_when_none_runs(new_server, epmd, erl):
     epmd.stop()
     try:
@@ -36,6 +50,9 @@ def test_epmd_is_started_when_none_runs(new_server, epmd, erl):
         erl("pong = net_adm:ping(?NODE), ok = call({set, a, 1})")
         assert f"no epmd at 127.0.0.1:{epmd.port}: starting one" in server.log
         server.stop()
+        # It goes on without the node, and ends like any program.
+        os.kill(daemon_of(epmd.port), signal.SIGTERM)
+        wait_until(lambda: not epmd.answers(), 10, "the end of epmd by SIGTERM")
     finally:
         # It is a daemon, the test's own by its port.
         def gone():
