@@ -151,6 +151,8 @@ const char *net_read(struct net *net, int node, const char *id);
 struct net_object *net_object(struct net *net, int node, const char *id);
 void net_dump(struct net *net, int node, const char *id); /* begins a PUT of what is dirty */
 bool net_idle(struct net *net, int node, const char *id); /* leaves RAM when clean */
+/* Begins a PUT of a copy that the node holds for its owner: what R8_OWNER is there to prevent. */
+void net_put_copy(struct net *net, int node, const char *id);
 struct net_stored *net_stored(struct net *net, const char *id);
 void net_store(struct net *net, const char *id, struct version version, const char *text);
 bool net_owns(const struct net *net, int node, const char *id); /* and may serve */

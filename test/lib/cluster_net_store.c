@@ -274,6 +274,21 @@ static void put_done(struct net_node *node, struct net_object *object,
     release(node, id);
 }
 
+void net_put_copy(struct net *net, int number, const char *id)
+{
+    struct net_node *node = &net->nodes[number];
+    struct cluster_copy copy;
+    if (!cluster_copy_held(node->cluster, slice_of_string(id), &copy))
+        return;
+    struct net_operation *put = calloc(1, sizeof(*put)), **end = &net->operations;
+    *put = (struct net_operation){
+        .node = number, .incarnation = node->incarnation, .put = true, .value = value_of(&copy)};
+    snprintf(put->id, sizeof(put->id), "%s", id);
+    while (*end)
+        end = &(*end)->next;
+    *end = put;
+}
+
 bool net_operation(struct net *net, int number, bool put)
 {
     struct net_operation **link = &net->operations;
@@ -291,6 +306,8 @@ bool net_operation(struct net *net, int number, bool put)
         if (version_compare(operation->value.version, stored->value.version) < 0)
             net_fail(net, "the warehouse went back");
         stored->value = operation->value;
+        if (stored->value.deleted && net->broken & CLUSTER_BREAK(CLUSTER_R10_TOMBSTONE))
+            stored->value = (struct net_value){.version = {0, 0, 0}};
         done = true;
     }
     struct net_object *object = node->up && node->incarnation == operation->incarnation

@@ -149,6 +149,50 @@ static bool owned_meanwhile(uint64_t broken)
     return ended(!ready || strcmp(net_read(&net, B, id), "two") != 0);
 }
 
+/* B holds x for A, which has written it again and persisted that; B has heard of neither. Then B
+ * wants to be rid of its copy. A store without conditional writes. */
+static bool written_by_its_holder(uint64_t broken)
+{
+    net_init(&net, 3, 1, broken);
+    net.unconditional = true;
+    net_start(&net, 5);
+    const char *id = net_id(ABC, B, 0, -1, A, B);
+    bool ready = written(A, id, "one");
+    net_drop(&net, "backup", A, B);
+    net_drop(&net, "discard", -1, B);
+    struct net_request *write = net_ask(&net, A, CLUSTER_WRITE, id, "two");
+    net_dump(&net, A, id);
+    net_settle(&net, true);
+    ready &= net_answered(write, STORE_DONE, NULL) &&
+             strcmp(net_stored(&net, id)->value.text, "two") == 0;
+    if (broken & CLUSTER_BREAK(CLUSTER_R8_OWNER))
+        net_put_copy(&net, B, id);
+    net_pass(&net, 3 * TIMEOUT_MS, true);
+    return ended(!ready || strcmp(net_stored(&net, id)->value.text, "two") != 0);
+}
+
+/* A deletes x, persists that and is gone, before B, which holds the version before, has heard of
+ * it: B claims x, which nobody owns, and asks the warehouse what has become of it. */
+static bool deleted_behind_a_holder(uint64_t broken)
+{
+    net_init(&net, 3, 1, broken);
+    net_start(&net, 5);
+    const char *id = net_id(ABC, B, 0, -1, A, B);
+    bool ready = written(A, id, "one");
+    net_drop(&net, "backup", A, B);
+    net_drop(&net, "discard", -1, B);
+    struct net_request *deletes = net_ask(&net, A, CLUSTER_DELETE, id, NULL);
+    net_dump(&net, A, id);
+    net_settle(&net, true);
+    ready &= net_answered(deletes, STORE_DONE, NULL) &&
+             cluster_copy_held(net.nodes[B].cluster, slice_of_string(id), NULL);
+    net_crash(&net, A);
+    net_view(&net, B, 6, ABC & ~(1U << A));
+    net_view(&net, C, 6, ABC & ~(1U << A));
+    net_pass(&net, 3 * TIMEOUT_MS, true);
+    return ended(!ready || strcmp(net_read(&net, C, id), "") != 0);
+}
+
 #define X(rule) CLUSTER_BREAK(CLUSTER_##rule)
 static const struct {
     const char *name;
@@ -157,6 +201,8 @@ static const struct {
 } cases[] = {
     {"report of a former life", report_of_a_former_life, X(R1_INCARNATION)},
     {"owned meanwhile", owned_meanwhile, X(R7_COMPLETE)},
+    {"written by its holder", written_by_its_holder, X(R8_OWNER)},
+    {"deleted behind a holder", deleted_behind_a_holder, X(R10_TOMBSTONE)},
     {"PUT after the lease", put_after_lease, X(R11_PUT)},
     {"write after the lease", write_after_lease, X(R11_EXECUTE)},
     {"unheard", unheard, X(R12_HEAR)},
