@@ -365,9 +365,8 @@ static uint64_t repeat(struct cluster *c, uint32_t *budget)
 
 uint64_t dirty_advance(struct cluster *c, uint32_t *budget)
 {
-    /* What nobody waits for is offered when this node has reported: slots open sooner. */
-    uint64_t patience = c->installed_ms + 2 * c->options.retry_ms;
-    bool later = c->now_ms < patience && !reports_are_out(c);
+    uint64_t patience; /* what nobody waits for comes later */
+    bool later = !reports_are_over(c, &patience);
     const bool sweeps = c->sweeping && c->view->holders > 0;
     const bool has_memory = !sweeps || sweep(c, budget);
     offers_advance(c, budget);
@@ -379,7 +378,7 @@ uint64_t dirty_advance(struct cluster *c, uint32_t *budget)
     if ((sweeps && c->sweeping && has_memory) || !list_is_empty(&c->stale_first) ||
         (!later && !list_is_empty(&c->stale_dirty)))
         return 0;
-    if (later && !list_is_empty(&c->stale_dirty) && patience - c->now_ms < wait)
-        wait = patience - c->now_ms;
+    if (later && !list_is_empty(&c->stale_dirty) && patience < wait)
+        wait = patience;
     return has_memory || wait < c->options.retry_ms ? wait : c->options.retry_ms;
 }

@@ -43,12 +43,12 @@ struct member {
     uint8_t reassuring; /* so many pings are still to tell that it is heard again */
     /* As a holder (offers.c): this node's dirty objects that wait for room in the window, first
      * those that somebody waits for; offers not sent yet (`filling`: there are some); messages of
-     * offers not answered yet, and when one was sent last; bytes of values not answered yet; when
-     * it answered last, and whether it stopped to. */
+     * offers not answered yet, and when one was sent last; values not answered yet that nobody
+     * waits for, and the bytes of all; when it answered last, and whether it stopped to. */
     struct link waiting[2];
     struct buffer offers;
     bool filling, stuck;
-    uint32_t batches;
+    uint32_t batches, calm;
     uint64_t batched_ms, backup_bytes, answered_ms;
 };
 
@@ -120,8 +120,9 @@ struct backup_at {
     struct version acknowledged;
     uint64_t bytes; /* of values under way, weighed (offers.c) */
     uint32_t under_way;
-    bool asked; /* the version was offered or sent */
-    bool lacks; /* not offered: the value must be sent */
+    uint16_t calm; /* of these: nobody waited */
+    bool asked;    /* the version was offered or sent */
+    bool lacks;    /* not offered: the value must be sent */
 };
 
 struct dirty {
@@ -256,6 +257,7 @@ struct cluster {
     bool fenced;                           /* requests wait for the lease */
     struct view *view;
     uint64_t installed_ms;
+    uint64_t rebuilt_ms; /* this node's part of the view's directories was done; 0: not yet */
     bool clock_known;
     uint64_t advanced_ms, liveness_due_ms; /* R12 */
     uint64_t grants;                       /* R4: the counter of epochs in this view */
@@ -280,6 +282,8 @@ struct cluster {
     bool sweeping;        /* dirty objects that no holder has been told of are looked for */
     bool sweeping_waited; /* some of them may be waited for */
     uint64_t sweep_cursor, drain_cursor;
+    uint64_t given_ms; /* when the drain gave away last, and how much in that ms */
+    uint32_t drain_spent;
     uint32_t hints_evict;
     struct stashed *stashed, **stashed_end;
     size_t stashed_bytes;
@@ -343,7 +347,9 @@ void reports_send(struct cluster *c, uint16_t member);
 uint64_t reports_advance(struct cluster *c); /* ms until the next */
 void report_received(struct cluster *c, uint16_t member, const struct message *message);
 void report_acknowledged(struct cluster *c, uint16_t member, const struct message *message);
-bool reports_are_out(const struct cluster *c); /* all told and acknowledged */
+/* Have the members probably heard all? Waits for this at most until `retry_ms` have passed twice.
+ */
+bool reports_are_over(struct cluster *c, uint64_t *wait_ms);
 bool slot_is_open(const struct cluster *c, uint32_t slot);
 
 /* liveness.c */

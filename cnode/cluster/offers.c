@@ -8,10 +8,15 @@
 #include "inside.h"
 
 enum {
-    BATCHES = 4, /* of offers, under way to one holder; claims may have to wait behind them */
+    BATCHES = 8, /* of offers, under way to one holder */
     /* What a message costs both sides besides its bytes, counted as bytes: so no more than 1024 of
      * the smallest values fill a window of 8 MiB, some milliseconds of the holder's. */
     MESSAGE_WEIGHT = 8192,
+    /* Of what nobody waits for no more than this, half a millisecond of the holder's each: claims
+     * and requests come behind it on the same link, all members do it at the same time, and a loop
+     * turns in a millisecond or two meanwhile. */
+    CALM_BATCHES = 1,
+    CALM_VALUES = 128,
 };
 
 static bool is_wanted(const struct dirty *dirty, const struct backup_at *at)
@@ -19,15 +24,17 @@ static bool is_wanted(const struct dirty *dirty, const struct backup_at *at)
     return !at->asked && version_compare(at->acknowledged, dirty->version) < 0;
 }
 
-/* Of what somebody waits for, twice as much: a write has its way while everything is offered anew
- * and sent to a new holder. */
+/* Of what somebody waits for, more: a write has its way while everything is offered anew and sent
+ * to a new holder. */
 static bool has_room(const struct cluster *c, const struct member *member,
     const struct dirty *dirty, const struct backup_at *at)
 {
-    uint32_t share = dirty->told ? 1 : 2;
+    const bool calm = dirty->told;
+    if (at->lacks && calm && member->calm >= CALM_VALUES)
+        return false;
     if (at->lacks)
-        return member->backup_bytes < share * c->options.backup_window_bytes;
-    return member->filling || member->batches < share * BATCHES;
+        return member->backup_bytes < (calm ? 1 : 2) * c->options.backup_window_bytes;
+    return member->filling || member->batches < (calm ? CALM_BATCHES : BATCHES);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------
@@ -92,6 +99,10 @@ static void send_value(struct cluster *c, const struct dirty *dirty, struct back
     at->bytes += weight;
     at->under_way++;
     c->view->members[m].backup_bytes += weight;
+    if (dirty->told) {
+        at->calm++;
+        c->view->members[m].calm++;
+    }
     c->metrics.backups_sent++;
     send_message(c, m, &backup);
 }
@@ -163,8 +174,11 @@ void backup_arrived(struct member *member, struct backup_at *at, bool all)
     uint64_t bytes = all ? at->bytes : at->bytes / at->under_way;
     at->under_way = all ? 0 : at->under_way - 1;
     at->bytes -= bytes;
-    assert(member->backup_bytes >= bytes);
+    uint16_t calm = at->calm > at->under_way ? (uint16_t)(at->calm - at->under_way) : 0;
+    at->calm -= calm;
+    assert(member->backup_bytes >= bytes && member->calm >= calm);
     member->backup_bytes -= bytes;
+    member->calm -= calm;
 }
 
 void offers_answered(struct cluster *c, uint16_t m, const struct message *message)

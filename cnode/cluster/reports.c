@@ -12,14 +12,37 @@ bool slot_is_open(const struct cluster *c, uint32_t slot)
     return slot < c->open_below;
 }
 
-bool reports_are_out(const struct cluster *c)
+/* All told, acknowledged and heard. */
+static bool part_is_done(const struct cluster *c)
 {
+    if (c->open_below < CLUSTER_SLOTS)
+        return false;
     for (uint16_t m = 0; m < c->view->count; m++) {
         const struct member *member = &c->view->members[m];
         if (m != c->view->self && member->is_home && member->acknowledged < CLUSTER_SLOTS)
             return false;
     }
     return true;
+}
+
+static void note_part(struct cluster *c)
+{
+    if (c->rebuilt_ms == 0 && part_is_done(c))
+        c->rebuilt_ms = c->now_ms;
+}
+
+/* Offers that nobody waits for would take the CPU from what opens slots, here and elsewhere. This
+ * node knows when its own part is done, not when the others', so they are given as much time again.
+ */
+bool reports_are_over(struct cluster *c, uint64_t *wait_ms)
+{
+    uint64_t until_ms = c->installed_ms + 2 * c->options.retry_ms;
+    note_part(c);
+    uint64_t twice_ms = c->rebuilt_ms + (c->rebuilt_ms - c->installed_ms);
+    if (c->rebuilt_ms != 0 && twice_ms < until_ms)
+        until_ms = twice_ms;
+    *wait_ms = until_ms > c->now_ms ? until_ms - c->now_ms : 0;
+    return *wait_ms == 0;
 }
 
 /* ---- telling ----------------------------------------------------------------------------------
@@ -88,6 +111,7 @@ void report_acknowledged(struct cluster *c, uint16_t m, const struct message *me
         member->acknowledged = message->through;
         member->acknowledged_ms = c->now_ms;
     }
+    note_part(c);
     reports_send(c, m);
 }
 
@@ -154,6 +178,7 @@ void report_received(struct cluster *c, uint16_t m, const struct message *messag
     struct message ack = {.kind = MESSAGE_REPORT_ACK, .through = member->reported};
     send_message(c, m, &ack);
     open_slots(c);
+    note_part(c);
 }
 
 /* ---- a view begins, time passes ----------------------------------------------------------------

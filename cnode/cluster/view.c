@@ -37,6 +37,7 @@ static void install(struct cluster *c, struct view *view)
     seal(c);
     c->view = view;
     c->installed_ms = c->now_ms;
+    c->rebuilt_ms = 0;
     c->metrics.views_installed++;
     c->lag_since_ms = 0;
     serve_update(c);

@@ -281,7 +281,9 @@ def main():
     INTERRUPTS.catch()
     allow_descriptors()
     build = pathlib.Path(os.environ.get("BRAIN_BENCH_BUILD", ROOT / "build-bench"))
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="brain-scale."))
+    # --moves makes all of a warehouse's directories, which some disks take minutes to remove.
+    in_ram = "/dev/shm" if options.moves and os.path.isdir("/dev/shm") else None
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="brain-scale.", dir=in_ram))
     status = 0
     try:
         figures = run(options, build, directory)

@@ -75,7 +75,7 @@ START_TEST(many_offers_are_one_message)
     ck_assert_uint_eq(copies(1), 200);
     net_hold(&net, "offer", 0, -1);
     joins(2, 6, 7);
-    net_pass(&net, 50, true);
+    net_pass(&net, 100, true); /* reports take one step of 50 ms, and are given another */
     ck_assert_uint_eq(net_count(&net, "offer", 0, 1), 1);
     ck_assert_uint_eq(net_count(&net, "offer", 0, 2), 1);
     ck_assert_uint_eq(net_count(&net, "backup", 0, -1), 0);
