@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What the server can log as a warning or an error stands in the table of docs/operations.md: what it means, what to do.
 
-A row begins with sentences between backquotes, in which a word in capitals stands for anything, and `...` for all that may
-follow. Formats that are only a sentence made elsewhere ("%s") are not looked at, but for what keeps a node from starting
+A row begins with sentences between backquotes, in which a word in capitals stands for what the format puts
+in, and only `...` for more than that. Formats that are only a sentence made elsewhere ("%s") are not looked at, but for what keeps a node from starting
 in its data_dir."""
 import pathlib
 import re
@@ -42,14 +42,14 @@ def rows(table):
 
 def pattern_of(sentence):
     parts = re.split(r"( ?\.\.\.|\b[A-Z]+\b)", sentence)
-    return re.compile("".join(".*" if part.strip() == "..." or re.fullmatch(r"[A-Z]+", part) else re.escape(part)
+    return re.compile("".join(".*" if part.strip() == "..." else r"\S+" if re.fullmatch(r"[A-Z]+", part) else re.escape(part)
                               for part in parts))
 
 
 def is_told(sentence, told, patterns):
     """The row may say less, or what this program puts in there."""
     other = re.compile(re.sub("X+", ".*", re.escape(sentence)))
-    return any(pattern.match(sentence) for pattern in patterns) or any(other.fullmatch(one) for one in told)
+    return any(pattern.fullmatch(sentence) for pattern in patterns) or any(other.fullmatch(one) for one in told)
 
 
 def main():
