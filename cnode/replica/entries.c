@@ -133,7 +133,18 @@ void entry_set(struct replica *r, struct entry *entry, struct cluster_epoch epoc
     entry->value = value;
     count(r, entry, true);
     list_remove(&entry->dead);
+    entry->given_up = false;
     entry->since_ms = r->now_ms;
     if (state == REPLICA_DELETED)
         list_append(&r->tombstones, &entry->dead);
+}
+
+void entry_give_up(
+    struct replica *r, struct entry *entry, struct cluster_epoch epoch, struct version version)
+{
+    entry_set(r, entry, epoch, version, REPLICA_NONE, value_none());
+    entry->given_up = true;
+    list_append(&r->given_up, &entry->dead);
+    if (entry->telling != NULL)
+        telling_named(r, entry);
 }

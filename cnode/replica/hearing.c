@@ -37,10 +37,15 @@ static void take(struct replica *r, struct peer *peer, struct entry *entry,
     } else if (state == REPLICA_VALUE) {
         state = REPLICA_NONE;
     }
-    const bool was_told = entry->teller == NULL && entry->telling != NULL;
-    telling_free(r, entry);
-    entry_take_over(r, entry, peer);
-    entry_set(r, entry, message->epoch, message->version, state, value);
+    const bool ours = entry->teller == NULL;
+    const bool was_told = ours && entry->telling != NULL;
+    if (ours && message->state == REPLICA_NONE) {
+        entry_give_up(r, entry, message->epoch, message->version);
+    } else {
+        telling_free(r, entry);
+        entry_take_over(r, entry, peer);
+        entry_set(r, entry, message->epoch, message->version, state, value);
+    }
     if (was_told && r->events.superseded)
         r->events.superseded(r->events.context, message->id);
 }
@@ -67,7 +72,7 @@ static void hear(struct replica *r, struct peer *peer, const struct replica_mess
                           ? word_compare(epoch, message->version, entry->epoch, entry->version)
                           : version_compare(message->version, entry->version);
     if (order > 0 || !keeps(r, RULE_REPLICA_NEWEST) ||
-        (order == 0 && entry->teller == peer && entry->state == REPLICA_NONE))
+        (order == 0 && entry->state == REPLICA_NONE && message->state != REPLICA_NONE))
         take(r, peer, entry, message, whole);
     acknowledge(r, peer, message->id, entry->epoch, entry->version);
 }

@@ -8,7 +8,10 @@
  *   wire.c      messages
  *
  * An entry is in one of two lists: `told`, by this node, in the order in which it was told (with
- * the cursors of members to which all of it is being told), or `heard`. What began in an earlier
+ * the cursors of members to which all of it is being told), or `heard`. What this node told and has
+ * given up, for a later owner's word that says only that there is one, stays its to tell, as just
+ * that: not all may have heard the later owner. With its value that one has been heard by all that
+ * it knows of, and tells it to those that come. What began in an earlier
  * round or under an earlier incarnation is as if it were not there (era), and is freed in slices.
  */
 #ifndef BRAIN_REPLICA_INSIDE_H
@@ -50,7 +53,7 @@ struct peer {
 struct entry {
     struct id_node node;
     struct mark mark;    /* in `told`, `heard` or `stale` */
-    struct link dead;    /* in `tombstones`, or alone */
+    struct link dead;    /* in `tombstones`, `given_up`, `spread`, or alone */
     struct peer *teller; /* NULL: this node */
     struct telling *telling;
     struct cluster_epoch epoch; /* of the teller's grant */
@@ -59,6 +62,7 @@ struct entry {
     uint64_t number; /* told by this node: grows */
     uint64_t since_ms;
     uint32_t era;
+    bool given_up; /* another one's word, of which this node tells that there is one */
     enum replica_state state;
     uint8_t id[];
 };
@@ -99,6 +103,7 @@ struct replica {
     struct id_table table;
     struct link told, heard, stale; /* entry.mark */
     struct link tombstones;         /* entry.dead, by since_ms */
+    struct link given_up, spread;   /* entry.dead; of the latter all are to be told */
     struct link waiting, unheld;    /* telling.timer */
     struct link peers;
     struct peer **slots; /* present members, by bit */
@@ -152,6 +157,9 @@ int entry_reserve(struct replica *r, struct slice id);
 void entry_free(struct replica *r, struct entry *entry);
 /* Whose word it is from now on; to the end of its list. */
 void entry_take_over(struct replica *r, struct entry *entry, struct peer *teller);
+/* Another one's word, which says only that there is one, and of which it is told on. */
+void entry_give_up(
+    struct replica *r, struct entry *entry, struct cluster_epoch epoch, struct version version);
 /* The value is the entry's then. */
 void entry_set(struct replica *r, struct entry *entry, struct cluster_epoch epoch,
     struct version version, enum replica_state state, struct value value);
@@ -159,6 +167,8 @@ size_t entry_room(size_t id_size, size_t value_size);
 
 /* telling.c */
 int telling_reserve(struct replica *r);
+/* To all, that it is there. */
+void telling_named(struct replica *r, struct entry *entry);
 void telling_free(struct replica *r, struct entry *entry);
 void tellings_release(struct replica *r);
 void telling_acknowledged(struct replica *r, struct peer *peer, struct entry *entry,
@@ -169,6 +179,8 @@ void push_begin(struct replica *r, struct peer *peer);
 void push_stop(struct peer *peer);
 /* False: no more for now. */
 bool push_some(struct replica *r, struct peer *peer, uint32_t *budget);
+/* Tells what was given up for the word of one that is gone. False: the budget is used up. */
+bool spread_advance(struct replica *r, uint32_t *budget);
 /* Offers again what is due. Returns in how many ms the next is; 0: the budget is used up. */
 uint64_t tellings_advance(struct replica *r, uint32_t *budget);
 

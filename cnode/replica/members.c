@@ -129,6 +129,7 @@ static bool take_leave(struct replica *r, const struct cluster_view *view)
             continue;
         anew |= !peer->ended && keeps(r, RULE_REPLICA_ROUND);
         peer_leave(r, peer);
+        list_take_all(&r->spread, &r->given_up);
     }
     return anew;
 }

@@ -48,8 +48,8 @@ struct replica *replica_create(const struct replica_options *options, struct rep
         return NULL;
     r->options = *options;
     r->events = events;
-    struct link *lists[] = {
-        &r->told, &r->heard, &r->stale, &r->tombstones, &r->waiting, &r->unheld, &r->peers};
+    struct link *lists[] = {&r->told, &r->heard, &r->stale, &r->tombstones, &r->given_up,
+        &r->spread, &r->waiting, &r->unheld, &r->peers};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     buffer_init(&r->settings);
@@ -155,7 +155,7 @@ bool replica_knows(struct replica *r, struct slice id, struct version version)
     if (entry == NULL || !version_equal(entry->version, version))
         return false;
     if (entry->teller == NULL)
-        return entry->number > r->unproven;
+        return !entry->given_up && entry->number > r->unproven;
     return r->readable && is_good(r, entry);
 }
 
@@ -188,6 +188,11 @@ static void bury(struct replica *r, uint32_t *budget)
     }
 }
 
+bool replica_is_heard(const struct replica *r)
+{
+    return list_is_empty(&r->waiting);
+}
+
 uint64_t replica_advance(struct replica *r, uint64_t now_ms, uint32_t budget)
 {
     uint64_t wait_ms = UINT64_MAX, other;
@@ -198,6 +203,8 @@ uint64_t replica_advance(struct replica *r, uint64_t now_ms, uint32_t budget)
         round_begin(r);
     if (r->in) {
         wait_ms = peers_advance(r, &budget);
+        if (!spread_advance(r, &budget))
+            wait_ms = 0;
         other = tellings_advance(r, &budget);
         wait_ms = other < wait_ms ? other : wait_ms;
     }

@@ -157,11 +157,21 @@ static bool others_are_behind(const struct replica *r, const struct peer *peer)
     return false;
 }
 
-/* Another owner, who is gone, may have told others something newer since. */
+/* Told before the round, and no owner's word any more: another one, who is gone, may have told
+ * others something newer since; also if this node owns it again, and has not told what it is now.
+ */
+static bool is_unproven(const struct replica *r, const struct entry *entry)
+{
+    return entry->number <= r->unproven && keeps(r, RULE_REPLICA_UNPROVEN) &&
+           !r->events.owns(r->events.context, entry_id(entry), entry->epoch);
+}
+
+/* Likewise, or another one may be gone of whom only who asks knows. */
 static bool is_in_doubt(const struct replica *r, const struct peer *peer, const struct entry *entry)
 {
-    return (entry->number <= r->unproven || others_are_behind(r, peer)) &&
-           keeps(r, RULE_REPLICA_UNPROVEN) && !r->events.owns(r->events.context, entry_id(entry));
+    return is_unproven(r, entry) ||
+           (others_are_behind(r, peer) && keeps(r, RULE_REPLICA_UNPROVEN) &&
+               !r->events.owns(r->events.context, entry_id(entry), entry->epoch));
 }
 
 static void send_version(struct replica *r, const struct peer *peer, const struct entry *entry)
@@ -239,7 +249,8 @@ static bool tell(struct replica *r, struct entry *entry, struct version version)
         *word_of(telling, OWED, slot) |= bit_of(slot);
         send_version(r, peer, entry);
     }
-    entry_take_over(r, entry, NULL); /* the last one told */
+    if (!is_unproven(r, entry))
+        entry_take_over(r, entry, NULL); /* the last one told */
     if (telling->owed > 0) {
         wait_for_it(r, telling);
         return true;
@@ -258,7 +269,7 @@ static void settle(struct replica *r, struct telling *telling, uint32_t unaware)
     struct entry *entry = telling->entry;
     const struct version version = telling->version;
     const bool all = telling->owed == 0, shows = may_be_shown(entry);
-    const bool reached = all && !telling->reached;
+    const bool reached = all && !telling->reached && !entry->given_up;
     if (all) {
         telling->reached = true;
         list_remove(&telling->timer);
@@ -270,6 +281,31 @@ static void settle(struct replica *r, struct telling *telling, uint32_t unaware)
         telling_free(r, entry);
     if (reached)
         r->events.reached(r->events.context, entry_id(entry), version);
+}
+
+void telling_named(struct replica *r, struct entry *entry)
+{
+    struct telling *telling = entry->telling;
+    if (telling != NULL) {
+        telling->fresh = false;
+        telling->unaware = 0;
+        for (uint32_t i = 0; i < telling->words; i++)
+            telling->bits[UNAWARE * telling->words + i] = 0;
+    }
+    tell(r, entry, entry->version);
+}
+
+bool spread_advance(struct replica *r, uint32_t *budget)
+{
+    struct link *link;
+    while ((link = list_first(&r->spread)) != NULL) {
+        if (*budget == 0)
+            return false;
+        --*budget;
+        list_remove(link);
+        telling_named(r, list_entry(link, struct entry, dead));
+    }
+    return true;
 }
 
 int replica_reserve(struct replica *r, struct slice id)
@@ -306,7 +342,7 @@ int replica_written(struct replica *r, struct slice id, struct cluster_epoch epo
         entry->telling->fresh = true;
     const bool waits = ours && !version_equal(entry->telling->version, before);
     const bool held = hold == REPLICA_IS_HELD || (hold == REPLICA_AS_BEFORE && !waits);
-    if (!ours)
+    if (entry->teller != NULL)
         entry_take_over(r, entry, NULL);
     enum replica_state state = value != NULL ? REPLICA_VALUE : REPLICA_DELETED;
     const struct value kept = value != NULL ? keep(r, value) : value_none();
@@ -327,7 +363,7 @@ bool replica_held(struct replica *r, struct slice id, struct version version, ui
 {
     r->now_ms = now_ms;
     struct entry *entry = r->in ? entry_find(r, id) : NULL;
-    if (entry == NULL || entry->teller != NULL || entry->telling == NULL)
+    if (entry == NULL || entry->teller != NULL || entry->given_up || entry->telling == NULL)
         return false;
     const struct telling *telling = entry->telling;
     const struct version least =

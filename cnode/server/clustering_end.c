@@ -21,7 +21,7 @@ bool clustering_is_drained(struct clustering *clustering)
         return true;
     switch (cluster_state(clustering->cluster)) {
     case CLUSTER_DRAINED:
-        return true;
+        return clustering->replica == NULL || replica_is_heard(clustering->replica);
     case CLUSTER_OUT:
         /* Never a member: nothing was answered, what the journal brought back is still in it. */
         return !clustering->took_part ||

@@ -21,10 +21,11 @@ static void on_send(void *context, const struct cluster_member *to, uint64_t ord
     clustering_send(context, to, order, head, tail);
 }
 
-static bool on_owns(void *context, struct slice id)
+static bool on_owns(void *context, struct slice id, struct cluster_epoch epoch)
 {
     const struct clustering *clustering = context;
-    return cluster_owns(clustering->cluster, id, NULL);
+    struct cluster_epoch now;
+    return cluster_owns(clustering->cluster, id, &now) && cluster_epoch_compare(now, epoch) == 0;
 }
 
 static void on_reached(void *context, struct slice id, struct version version)

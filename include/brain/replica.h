@@ -69,8 +69,8 @@ struct replica_events {
     /* One message to a member, as cluster_events.send. One that cannot be sent is dropped. */
     void (*send)(void *context, const struct cluster_member *to, uint64_t order, struct slice head,
         const struct value *tail);
-    /* Is this node the object's owner? */
-    bool (*owns)(void *context, struct slice id);
+    /* Is this node the object's owner, under this grant? */
+    bool (*owns)(void *context, struct slice id, struct cluster_epoch epoch);
     /* All other members have this version of an object that was written here, or are gone. */
     void (*reached)(void *context, struct slice id, struct version version);
     /* A member replicates other ids than this one, or waits differently; `theirs` says what, in
@@ -163,6 +163,10 @@ bool replica_is_message(struct slice message);
 /* As cluster_receive. */
 int replica_receive(struct replica *replica, struct slice from, const struct value *message,
     const struct etf_marks *marks, uint64_t now_ms);
+
+/* Has everybody acknowledged what this node told? Who leaves waits for that, or what it
+ * acknowledged without waiting (wait_all) may not be heard by all. */
+bool replica_is_heard(const struct replica *replica);
 
 /* Does what time asks for, at most about `budget` pieces of work. Returns in how many ms it wants
  * to be called again (0: at once, in the next turn). */

@@ -199,6 +199,8 @@ void node_drain(struct node *node)
 static bool is_drained(struct node *node)
 {
     const struct store_metrics *m = store_metrics(node->store, node_ms(node));
+    if (node->replica && !replica_is_heard(node->replica))
+        return false;
     return cluster_state(node->core) == CLUSTER_DRAINED && m->dirty == 0 && m->loading == 0 &&
            m->persisting == 0;
 }

@@ -14,10 +14,11 @@ static void on_send(void *context, const struct cluster_member *to, uint64_t ord
     network_send(context, to, order, head, tail);
 }
 
-static bool on_owns(void *context, struct slice id)
+static bool on_owns(void *context, struct slice id, struct cluster_epoch epoch)
 {
     const struct node *node = context;
-    return cluster_owns(node->core, id, NULL);
+    struct cluster_epoch now;
+    return cluster_owns(node->core, id, &now) && cluster_epoch_compare(now, epoch) == 0;
 }
 
 static void on_reached(void *context, struct slice id, struct version version)

@@ -10,9 +10,9 @@
 
 static struct net net;
 
-static bool owns_nothing(struct net_node *node, struct slice id)
+static bool owns_nothing(struct net_node *node, struct slice id, struct cluster_epoch epoch)
 {
-    (void)node, (void)id;
+    (void)node, (void)id, (void)epoch;
     return false;
 }
 

@@ -149,9 +149,9 @@ START_TEST(who_comes_before_a_write_is_held_is_waited_for)
 }
 END_TEST
 
-static bool owns_nothing(struct net_node *node, struct slice id)
+static bool owns_nothing(struct net_node *node, struct slice id, struct cluster_epoch epoch)
 {
-    (void)node, (void)id;
+    (void)node, (void)id, (void)epoch;
     return false;
 }
 

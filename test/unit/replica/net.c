@@ -41,10 +41,10 @@ static void on_send(void *context, const struct cluster_member *to, uint64_t ord
     *end = message;
 }
 
-static bool on_owns(void *context, struct slice id)
+static bool on_owns(void *context, struct slice id, struct cluster_epoch epoch)
 {
     struct net_node *node = context;
-    return node->net->owns == NULL || node->net->owns(node, id);
+    return node->net->owns == NULL || node->net->owns(node, id, epoch);
 }
 
 static void on_reached(void *context, struct slice id, struct version version)

@@ -35,7 +35,8 @@ struct net {
     uint32_t broken; /* REPLICA_BREAK of rules, where that is compiled in */
     struct cluster_member members[NET_NODES];
     size_t members_count;
-    bool (*owns)(struct net_node *node, struct slice id); /* NULL: yes */
+    bool (*owns)(
+        struct net_node *node, struct slice id, struct cluster_epoch epoch); /* NULL: yes */
     void (*on_reached)(struct net_node *node, struct slice id, struct version version);
 };
 

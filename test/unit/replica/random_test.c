@@ -54,11 +54,12 @@ static bool is_owner(const struct object *object)
     return object->owner >= 0 && net.nodes[object->owner].incarnation == object->owner_incarnation;
 }
 
-static bool owns(struct net_node *node, struct slice id)
+static bool owns(struct net_node *node, struct slice id, struct cluster_epoch epoch)
 {
     for (int i = 0; i < IDS; i++)
         if (slice_equal(id, slice_of_string(objects[i].id)))
-            return is_owner(&objects[i]) && objects[i].owner == node->number;
+            return is_owner(&objects[i]) && objects[i].owner == node->number &&
+                   objects[i].grant == epoch.view;
     return false;
 }
 
@@ -233,7 +234,7 @@ static void live(uint64_t seed)
 {
     random_state = seed;
     grants = 0;
-    net_init(&net, true, seed % 5 == 0 ? 900 : 0);
+    net_init(&net, true, seed % 5 == 0 ? 1400 : 0);
     net.on_reached = on_reached;
     net.owns = owns;
     for (int i = 0; i < IDS; i++) {
