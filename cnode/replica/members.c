@@ -240,7 +240,8 @@ void peer_end_if_all(struct replica *r, struct peer *peer)
 
 void peer_synced(struct replica *r, struct peer *peer, const struct replica_message *message)
 {
-    if (!slice_equal(message->settings, buffer_slice(&r->settings))) {
+    if (!slice_equal(message->settings, buffer_slice(&r->settings)) &&
+        keeps(r, RULE_REPLICA_AGREE)) {
         if (!peer->complains && r->events.differs)
             r->events.differs(
                 r->events.context, slice_of(peer->name, peer->name_size), message->settings);

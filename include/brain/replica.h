@@ -15,7 +15,7 @@
  * that it had to tell. So an owner that acknowledges a write only when all members that it knows of
  * have it (wait_all) never leaves a readable table behind; and when a member goes that had not said
  * so, the table begins anew, in a new round: also what this node told itself is believed only if it
- * still owns it. What was told by a member that is gone is not shown to
+ * still owns it, by the same grant. What was told by a member that is gone is not shown to
  * strong reads: the next one finds an owner, which tells it again. The first word under a grant is
  * that there is one; the value follows when all have acknowledged that, so nobody shows an earlier
  * owner's word while, or after, somebody else shows the new one's (docs/decisions/0017).
@@ -38,7 +38,8 @@
     X(REPLICA_END, "a table is read when all members have told all that they had to tell")         \
     X(REPLICA_ROUND, "a table begins anew when a member goes that had not told all")               \
     X(REPLICA_GONE, "what was told by a member that is gone is not shown to strong reads")         \
-    X(REPLICA_UNPROVEN, "what was told here before a round counts only if it is still owned")
+    X(REPLICA_UNPROVEN, "what was told here before a round counts only if it is still owned")      \
+    X(REPLICA_AGREE, "no table is read beside a member that has other settings")
 #define REPLICA_RULE_ENUM(name, text) RULE_##name,
 enum replica_rule { REPLICA_RULES(REPLICA_RULE_ENUM) REPLICA_RULE_COUNT };
 #undef REPLICA_RULE_ENUM

@@ -163,7 +163,7 @@ static bool is_of(const struct world *w, const struct operation *o, int at)
         return true;
     if (at < 0)
         return !o->replicated;
-    return o->node == at && (o->replicated || !w->plan.write_wait_owner);
+    return o->node == at && (o->replicated || replicas_all_wait(w));
 }
 
 static void check_id(struct world *w, uint32_t id, int at)
@@ -195,7 +195,7 @@ static void check_id(struct world *w, uint32_t id, int at)
         if (o->id != id || !is_of(w, o, at) || !linear_of(o, &history[count]))
             continue;
         /* Nobody waits until another node shows it. */
-        if (at >= 0 && at != o->node && w->plan.write_wait_owner)
+        if (at >= 0 && at != o->node && !replicas_all_wait(w))
             history[count].end = UINT64_MAX;
         count++;
     }

@@ -36,8 +36,12 @@ static void on_superseded(void *context, struct slice id)
 static void on_differs(void *context, struct slice member, struct slice theirs)
 {
     const struct node *node = context;
-    world_fail(node->world, "replicas", "n%u hears that %.*s has %.*s", node->index,
-        (int)member.size, (const char *)member.data, (int)theirs.size, (const char *)theirs.data);
+    if (node->world->plan.differ_chance == 0)
+        world_fail(node->world, "replicas", "n%u hears that %.*s has %.*s", node->index,
+            (int)member.size, (const char *)member.data, (int)theirs.size,
+            (const char *)theirs.data);
+    world_trace(node->world, "n%u hears that %.*s has %.*s", node->index, (int)member.size,
+        (const char *)member.data, (int)theirs.size, (const char *)theirs.data);
 }
 
 static void on_overflowed(void *context)
@@ -92,21 +96,44 @@ static void on_doubt(void *context, struct slice id, struct version version)
 /* ---- life ---------------------------------------------------------------------------------------
  */
 
-static struct slice prefix_of(const struct world *w)
+static bool differ(const struct node *a, const struct node *b)
 {
-    return w->plan.replicated == REPLICATED_ALL ? slice_of_string("id:") : w->ids[0];
+    return a->settings.ids != b->settings.ids ||
+           (a->settings.ids != REPLICATED_NONE && a->settings.wait_owner != b->settings.wait_owner);
+}
+
+/* Whoever is started when the faults are over has the settings of all; but who is there then may
+ * differ to the end. */
+static struct replica_settings choose_settings(struct world *w)
+{
+    struct replica_settings settings = w->plan.replicas;
+    if (w->plan.differ_chance == 0 || w->calm || !world_chance(w, w->plan.differ_chance))
+        return settings;
+    if (w->plan.differ_wait && world_chance(w, 500))
+        settings.wait_owner = !settings.wait_owner;
+    else if (world_chance(w, 500))
+        settings.ids = REPLICATED_NONE;
+    else
+        settings.ids = settings.ids == REPLICATED_ALL ? REPLICATED_FIRST : REPLICATED_ALL;
+    return settings;
 }
 
 void replicas_open(struct node *node)
 {
+    static const char *const names[] = {"nothing", "the first id", "all ids"};
     struct world *w = node->world;
     const struct plan *plan = &w->plan;
-    if (plan->replicated == REPLICATED_NONE)
+    node->settings = choose_settings(w);
+    if (plan->differ_chance != 0)
+        world_trace(w, "n%u replicates %s, its writes wait for %s", node->index,
+            names[node->settings.ids], node->settings.wait_owner ? "their owner" : "all");
+    if (node->settings.ids == REPLICATED_NONE)
         return;
-    const struct slice prefix = prefix_of(w);
+    const struct slice prefix =
+        node->settings.ids == REPLICATED_ALL ? slice_of_string("id:") : w->ids[0];
     const struct replica_options options = {.prefixes = &prefix,
         .prefixes_count = 1,
-        .wait_all = !plan->write_wait_owner,
+        .wait_all = !node->settings.wait_owner,
         .seed = w->options.seed,
         .retry_ms = 50,
         .pause_ms = 500,
@@ -139,6 +166,9 @@ void replicas_view(struct node *node, const struct cluster_view *view)
 {
     if (!node->replica || cluster_view_number(node->core) != view->number)
         return;
+    node->beside_count = view->count;
+    for (size_t i = 0; i < view->count; i++)
+        node->beside[i] = view->members[i].incarnation;
     if (replica_view(node->replica, view, node->incarnation, node_ms(node)) != 0)
         world_fail(node->world, "memory", "replica_view");
 }
@@ -171,7 +201,12 @@ bool replicas_cover(const struct node *node, uint32_t id)
 
 bool replicas_awaited(const struct node *node, uint32_t id)
 {
-    return replicas_cover(node, id) && !node->world->plan.write_wait_owner;
+    return replicas_cover(node, id) && !node->settings.wait_owner;
+}
+
+bool replicas_all_wait(const struct world *w)
+{
+    return !w->plan.replicas.wait_owner && !w->plan.differ_wait;
 }
 
 static bool is_direct(const struct node *node)
@@ -195,13 +230,37 @@ int replicas_read(struct node *node, uint32_t id, bool strong, struct value *val
 /* ---- what must hold -----------------------------------------------------------------------------
  */
 
-/* All that is told was heard, and all that is read is read here. */
+/* The first member beside this one, in the view that its replica has, that has other settings. */
+static const struct node *other_settings(const struct node *node)
+{
+    for (uint8_t i = 0; i < (uint8_t)node->world->plan.nodes; i++) {
+        const struct node *other = &node->world->nodes[i];
+        for (size_t j = 0; other->up && other->member && j < node->beside_count; j++) {
+            if (node->beside[j] == other->incarnation && differ(node, other))
+                return other;
+        }
+    }
+    return NULL;
+}
+
+/* All that is told was heard, and all that is read is read here. Not where members differ to the
+ * end: of what one wrote, and another who tells nobody wrote again before it was held, nothing is
+ * ever told. */
 bool replicas_are_settled(struct node *node)
 {
-    if (!node->replica)
+    if (!node->replica || other_settings(node))
         return true;
     const struct replica_metrics *m = replica_metrics(node->replica);
     return m->unacknowledged == 0 && (m->readable != 0 || node->world->plan.replica_limit > 0);
+}
+
+/* Members that differ: neither waits for the other, and so neither reads its table. */
+static void check_agreed(struct node *node)
+{
+    const struct node *other = other_settings(node);
+    if (other && replica_metrics(node->replica)->readable != 0)
+        world_fail(node->world, "replicas", "n%u reads its table, though n%u has other settings",
+            node->index, other->index);
 }
 
 bool replicas_are_behind(const struct world *w)
@@ -244,7 +303,7 @@ void replicas_note_end(struct world *w, const struct operation *operation)
 static void check_shown(struct world *w, struct node *node, uint32_t id)
 {
     const struct shown *shown = &w->shown[id];
-    const bool all = !w->plan.write_wait_owner;
+    const bool all = !node->settings.wait_owner;
     struct value value = value_none();
     const int status = replica_get(node->replica, w->ids[id], &value);
     if (status == STORE_ABSENT && all && shown->deletes_open == 0 &&
@@ -270,6 +329,8 @@ static void check_shown(struct world *w, struct node *node, uint32_t id)
 
 void check_replicas(struct world *w, struct node *node)
 {
+    if (node->replica && node->member)
+        check_agreed(node);
     if (!node->replica || w->losses_count > 0 || w->endings_count > 0 || w->lawless ||
         !is_direct(node))
         return;
@@ -319,8 +380,12 @@ void plan_replicas(struct world *w)
     if (!random_chance(&random, 300))
         return;
     struct plan *plan = &w->plan;
-    plan->replicated = random_chance(&random, 500) ? REPLICATED_FIRST : REPLICATED_ALL;
-    plan->write_wait_owner = random_chance(&random, 250);
+    plan->replicas.ids = random_chance(&random, 500) ? REPLICATED_FIRST : REPLICATED_ALL;
+    plan->replicas.wait_owner = random_chance(&random, 250);
     if (random_chance(&random, 100))
         plan->replica_limit = (uint32_t)random_between(&random, 200, 1500);
+    if (random_chance(&random, 250)) {
+        plan->differ_chance = (uint32_t)random_between(&random, 100, 500);
+        plan->differ_wait = random_chance(&random, 500);
+    }
 }

@@ -65,6 +65,11 @@ struct sim_options {
 
 /* Which of the ids are replicated: the first one, or all. */
 enum replicated { REPLICATED_NONE, REPLICATED_FIRST, REPLICATED_ALL };
+/* `replicate` and `write_wait` of a member. */
+struct replica_settings {
+    enum replicated ids;
+    bool wait_owner;
+};
 
 /* What a seed is made of: which faults there are, and how often. Chances are of 1000. */
 struct plan {
@@ -89,9 +94,10 @@ struct plan {
     uint32_t weights[16]; /* by enum fault */
     uint32_t value_bytes; /* 0: a few */
     uint32_t handoff_uses, hints_limit, report_chunk, tombstone_keep_ms, watch_us;
-    enum replicated replicated;
-    bool write_wait_owner;
-    uint32_t replica_limit; /* bytes of a table; 0: none */
+    struct replica_settings replicas; /* of most members */
+    uint32_t differ_chance;           /* of a member, with each start, to have others */
+    bool differ_wait;                 /* in write_wait, too */
+    uint32_t replica_limit;           /* bytes of a table; 0: none */
 };
 
 enum fault {
@@ -225,7 +231,10 @@ struct node {
     struct cluster *core;
     struct holdings *holdings;
     struct store *store;
-    struct replica *replica;  /* NULL: nothing is replicated */
+    struct replica *replica; /* NULL: nothing is replicated */
+    struct replica_settings settings;
+    uint64_t beside[NODES]; /* incarnations: the view that its replica has */
+    size_t beside_count;
     struct store_events told; /* what holdings want to hear of it */
     void (*execute)(void *context, struct cluster_request *request); /* holdings' */
     uint32_t executing; /* the write that is being carried out, by number */
@@ -437,6 +446,7 @@ int replicas_receive(struct node *node, struct slice from, const struct value *m
 uint64_t replicas_advance(struct node *node); /* in how many ms again */
 bool replicas_cover(const struct node *node, uint32_t id);
 bool replicas_awaited(const struct node *node, uint32_t id); /* by a write, whatever its class */
+bool replicas_all_wait(const struct world *world);           /* each member, for all others */
 /* STORE_WAIT: not from here. */
 int replicas_read(struct node *node, uint32_t id, bool strong, struct value *value);
 bool replicas_are_settled(struct node *node);

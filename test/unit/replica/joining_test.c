@@ -155,6 +155,13 @@ static bool owns_nothing(struct net_node *node, struct slice id, struct cluster_
     return false;
 }
 
+static bool owns_by_the_seventh_grant(
+    struct net_node *node, struct slice id, struct cluster_epoch epoch)
+{
+    (void)node, (void)id;
+    return epoch.view == 7;
+}
+
 /* c wrote before b had said its round, so b does not know of it; a hears that c is gone before b
  * does, and begins a new round: what b told before c is no more than a rumour. */
 START_TEST(who_has_not_heard_all_tells_others_no_values_of_its_own)
@@ -179,6 +186,39 @@ START_TEST(who_has_not_heard_all_tells_others_no_values_of_its_own)
     }
     ck_assert(net_readable(&net, 0));
     ck_assert_int_eq(net_read(&net, 0, "r:1"), -1);
+    net_end(&net);
+}
+END_TEST
+
+/* c replicates other ids: what it wrote it told nobody, and when it is gone b owns the object
+ * again, under a later grant than that of what it told; it has not loaded it yet. */
+START_TEST(what_was_told_under_an_earlier_grant_is_in_doubt)
+{
+    net_init(&net, true, 0);
+    ck_assert(net_configure(&net, 2, "other:", true, 0));
+    for (int i = 0; i < 3; i++)
+        net_up(&net, i);
+    net_install_all(&net);
+    net_pass(&net, 200);
+    ck_assert(!net_readable(&net, 0));
+    net_write(&net, 1, "r:1", 5, 1, 11, true);
+    net_settle(&net);
+    net_down(&net, 2);
+    net.owns = owns_by_the_seventh_grant;
+    net_install_all(&net);
+    net_pass(&net, 200);
+    ck_assert(net_readable(&net, 0));
+    ck_assert_int_eq(net_read(&net, 0, "r:1"), -1);
+    /* It finds what c had written, and tells that. */
+    net_write(&net, 1, "r:1", 7, 2, 22, true);
+    net_settle(&net);
+    ck_assert_int_eq(net_read(&net, 0, "r:1"), 22);
+    /* By this grant it owns it still: what it told is no less true in a new round. */
+    join(2);
+    net_down(&net, 2);
+    net_install_all(&net);
+    net_pass(&net, 200);
+    ck_assert_int_eq(net_read(&net, 0, "r:1"), 22);
     net_end(&net);
 }
 END_TEST
@@ -272,6 +312,7 @@ int main(void)
     tcase_add_test(tcase, who_goes_before_it_has_told_all_makes_the_table_begin_anew);
     tcase_add_test(tcase, who_comes_before_a_write_is_held_is_waited_for);
     tcase_add_test(tcase, who_has_not_heard_all_tells_others_no_values_of_its_own);
+    tcase_add_test(tcase, what_was_told_under_an_earlier_grant_is_in_doubt);
     tcase_add_test(tcase, a_push_names_what_it_cannot_show);
     tcase_add_test(tcase, members_that_differ);
     tcase_add_test(tcase, too_large);
