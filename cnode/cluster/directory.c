@@ -305,11 +305,12 @@ static bool above(struct cluster_epoch *epoch, struct cluster_epoch floor)
 {
     if (cluster_epoch_compare(*epoch, floor) > 0)
         return true;
-    if (floor.counter < EPOCH_COUNTER_LIMIT - 1) { /* any number, of whoever says so */
+    if (floor.view <= VIEW_LIMIT &&
+        floor.counter < EPOCH_COUNTER_LIMIT - 1) { /* any number, of whoever says so */
         *epoch = (struct cluster_epoch){floor.view, floor.counter + 1};
         return true;
     }
-    if (floor.view == UINT64_MAX)
+    if (floor.view >= VIEW_LIMIT)
         return false;
     *epoch = (struct cluster_epoch){floor.view + 1, 1};
     return true;

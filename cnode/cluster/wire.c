@@ -227,11 +227,6 @@ void message_write(struct buffer *out, const struct message *message)
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
-/* The next epoch of an id is above every one that is known of it: one that leaves no room above it
- * would be the last for ever. Views are numbered by time (managers.h); these are of the year 2059.
- */
-static const uint64_t VIEW_LIMIT = UINT64_MAX - (UINT64_C(1) << 40);
-
 static int read_view(struct etf_reader *reader, uint64_t *view)
 {
     int status = etf_read_uint64(reader, view);

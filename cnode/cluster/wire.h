@@ -54,6 +54,11 @@ enum {
     REPORT_RECORDS = 65536,
 };
 
+/* The next epoch of an id is above every one that is known of it, so one that leaves no room above
+ * it is the last for ever. Views are numbered by time (managers.h), and this one is of 2059: a
+ * message with a later one is malformed, and none is granted. */
+static const uint64_t VIEW_LIMIT = UINT64_MAX - (UINT64_C(1) << 40);
+
 struct message {
     enum message_kind kind;
     uint64_t view, from, to;

@@ -62,6 +62,30 @@ START_TEST(a_claim_above_any_counter)
 }
 END_TEST
 
+/* Nor is one granted that its claimer would take for malformed: the link would be closed for it. */
+START_TEST(no_grant_above_the_last_view)
+{
+    static const struct {
+        struct cluster_epoch floor;
+        bool granted;
+    } cases[] = {{{UINT64_MAX - (UINT64_C(1) << 40), 5}, true},
+        {{UINT64_MAX - (UINT64_C(1) << 40), UINT64_MAX}, false},
+        {{UINT64_MAX - (UINT64_C(1) << 40) + 1, 0}, false}, {{UINT64_MAX, UINT64_MAX}, false}};
+    start(2, 0);
+    const char *id = net_id(3, A, 0, -1, -1, -1);
+    struct message claim = {.kind = MESSAGE_CLAIM, .key = key_of(7, slice_of_string(id))};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t before = metrics()->grants;
+        claim.second_epoch = cases[i].floor;
+        ck_assert_int_eq(say(claim), 0);
+        ck_assert_uint_eq(metrics()->grants, before + cases[i].granted);
+        net_settle(&net, true);
+    }
+    ck_assert_uint_eq(cluster_metrics(net.nodes[B].cluster, net.now_ms)->messages_malformed, 0);
+    net_end(&net);
+}
+END_TEST
+
 /* The same, of a copy that somebody reports to hold. */
 START_TEST(a_grant_above_any_copy)
 {
@@ -125,6 +149,7 @@ int main(void)
     TCase *tcase = tcase_create("hostile");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_claim_above_any_counter);
+    tcase_add_test(tcase, no_grant_above_the_last_view);
     tcase_add_test(tcase, a_grant_above_any_copy);
     tcase_add_test(tcase, the_stash_is_emptied);
     tcase_add_test(tcase, nobody_is_full_for_long);
