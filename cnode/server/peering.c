@@ -59,10 +59,30 @@ static struct peering_peer *peer_find(struct peering *peering, struct slice name
     return NULL;
 }
 
+static void peer_free(struct peering *peering, struct peering_peer *peer);
+
+/* Anybody with the cookie may say hello under any name, so there may be more than members: those
+ * that are neither linked nor spoken to make room for one that is. The last of the list are those
+ * that were not asked for for the longest time. */
+static void peers_spare(struct peering *peering)
+{
+    struct peering_peer **spare = NULL;
+    for (struct peering_peer **at = &peering->peers; *at != NULL; at = &(*at)->next)
+        if ((*at)->links_count == 0 && (*at)->first == NULL)
+            spare = at;
+    if (spare == NULL)
+        return;
+    struct peering_peer *peer = *spare;
+    *spare = peer->next;
+    peer_free(peering, peer);
+}
+
 static struct peering_peer *peer_make(struct peering *peering, struct slice name, uint64_t now_ms)
 {
     struct peering_peer *peer = peer_find(peering, name);
     if (peer == NULL) {
+        if (peering->count >= PEERING_MEMBERS)
+            peers_spare(peering);
         if (peering->count >= PEERING_MEMBERS || name.size > NODE_NAME_LIMIT)
             return NULL;
         peer = heap_allocate_zeroed(sizeof(*peer) + name.size);

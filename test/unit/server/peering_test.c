@@ -441,6 +441,28 @@ START_TEST(who_is_gone_is_forgotten)
 }
 END_TEST
 
+/* Who has the cookie may come and go under any name: that keeps no member out. */
+START_TEST(names_without_end)
+{
+    for (int i = 0; i < PEERING_MEMBERS + 10; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%d@h", i);
+        hear_hello(5, name);
+        ended(5, name);
+        forget();
+    }
+    ck_assert_uint_eq(peering.count, PEERING_MEMBERS);
+    hear_hello(6, "b@h");
+    expect("linked b@h;hello 6;");
+    link_found = 7;
+    say("c@h", 1, "one");
+    expect("find c@h host:4;hello 7;7/1 one;");
+    ck_assert_uint_eq(peering.metrics.refused, 0);
+    ended(6, "b@h");
+    ended(7, "c@h");
+}
+END_TEST
+
 /* ---- memory -----------------------------------------------------------------------------------
  */
 
@@ -504,6 +526,7 @@ int main(void)
     tcase_add_test(tcase, strangers_are_ignored);
     tcase_add_test(tcase, what_is_malformed_ends_the_link);
     tcase_add_test(tcase, who_is_gone_is_forgotten);
+    tcase_add_test(tcase, names_without_end);
     tcase_add_test(tcase, hello_could_not_be_sent);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
