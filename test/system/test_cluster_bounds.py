@@ -66,7 +66,9 @@ def test_the_journal_of_a_member_that_handed_objects_over(new_cluster):
 def test_memory_limit_of_members_without_a_warehouse(new_cluster):
     """Copies count: what does not fit is refused before it takes effect, by its owner; and whatever was acknowledged
     outlives a member."""
-    cluster = new_cluster(3, backups=1, memory_limit=LIMIT, key_ttl=600000, max_dirty_ms=0, handoff_uses=0)
+    # Clients say nothing while others are answered, which takes up to server_exec_timeout a time.
+    cluster = new_cluster(3, backups=1, memory_limit=LIMIT, key_ttl=600000, max_dirty_ms=0, handoff_uses=0,
+                          tick_timeout=120000)
     cluster.ftp.stop()
     size, count = 20_000, 300_000_000 // 20_000
     good, refused, unknown, highest = [], 0, 0, 0

@@ -446,7 +446,9 @@ def test_users(etcd, new_member):
         assert "wrong" not in refused.log
         time.sleep(0.5)
         assert not refused.all("LEASE")
-    a, b = (new_member(etcd.url, name, user="brain", password='pass"word', rejoin="true") for name in ("a@h", "b@h"))
+    # etcd may take a second to start again, and checks one password after the other, slowly.
+    a, b = (new_member(etcd.url, name, user="brain", password='pass"word', rejoin="true", lease=5000)
+            for name in ("a@h", "b@h"))
     a.join()
     b.join()
     for member in (a, b):
