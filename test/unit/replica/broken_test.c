@@ -16,9 +16,8 @@ static bool owns_nothing(struct net_node *node, struct slice id, struct cluster_
     return false;
 }
 
-/* c told 11 when it owned the object. Its next owner, a, tells b, and is dead before it told c. b
- * is away, and comes back with an empty table, which c fills. */
-static bool goes_back(uint32_t broken)
+/* Three members; c owns r:1 and told all that it is 11. */
+static void start(uint32_t broken)
 {
     net_init(&net, true, 0);
     net_break(&net, broken);
@@ -28,6 +27,13 @@ static bool goes_back(uint32_t broken)
     net_pass(&net, 50);
     net_write(&net, 2, "r:1", 5, 1, 11, true);
     net_settle(&net);
+}
+
+/* c told 11 when it owned the object. Its next owner, a, tells b, and is dead before it told c. b
+ * is away, and comes back with an empty table, which c fills. */
+static bool goes_back(uint32_t broken)
+{
+    start(broken);
     net_write(&net, 0, "r:1", 6, 1, 22, true);
     net.owns = owns_nothing;
     ck_assert(net_drop(&net, REPLICA_TELL, 0, 2));
@@ -50,14 +56,7 @@ static bool goes_back(uint32_t broken)
  * everywhere, and nobody else will say what it is. */
 static bool tables_differ(uint32_t broken)
 {
-    net_init(&net, true, 0);
-    net_break(&net, broken);
-    for (int i = 0; i < 3; i++)
-        net_up(&net, i);
-    net_install_all(&net);
-    net_pass(&net, 50);
-    net_write(&net, 2, "r:1", 5, 1, 11, true);
-    net_settle(&net);
+    start(broken);
     net_write(&net, 2, "r:1", 5, 2, 22, true);
     ck_assert(net_drop(&net, REPLICA_TELL, 2, 1));
     net_settle(&net);
